@@ -1,0 +1,167 @@
+"""``switchboard serve``: one process that serves until it is told to end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import os
+import resource
+import signal
+import sys
+from collections.abc import Generator, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any, cast
+
+import uvicorn
+import uvloop
+
+from switchboard import __version__
+from switchboard.app import Application, public_address, secrets_of
+from switchboard.cli.settings import read
+from switchboard.config.tree import Settings
+from switchboard.core.clock import now
+from switchboard.net.front import FrontProtocol
+from switchboard.telemetry import logs
+
+
+def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
+    """Serve until a signal comes. Exits with status 2 for bad settings, 1 when the port cannot be had."""
+    settings, sources = read(flags, config)
+    _raise_open_files()
+    style = logs.style_for(settings.log.format)
+    output = logs.Output(sys.stderr.fileno())
+    log = logs.Log(output, level=settings.log.level, style=style, secrets=secrets_of(settings))
+    logs.attach(log, settings.log.level)
+    try:
+        code = uvloop.run(_serve(settings, log, sources.file))
+    finally:
+        output.close()
+    raise SystemExit(code)
+
+
+def _raise_open_files() -> None:
+    """As many open files as the system lets us have: each connection is one, and so is its upstream leg."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20) if hard > 0 else 1 << 20, hard))
+
+
+async def _serve(settings: Settings, log: logs.Log, file: str | None) -> int:
+    app = Application(settings, log)
+    config = uvicorn.Config(
+        cast("Any", app.asgi),
+        host=settings.host,
+        port=settings.port,
+        http=cast("Any", functools.partial(FrontProtocol, door=app.door)),
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        backlog=4096,
+        ssl_certfile=settings.tls.certificate,
+        ssl_keyfile=settings.tls.key,
+    )
+    server = Server(config, app, settings, lambda port: _banner(settings, app, file, port))
+    try:
+        await server.serve()
+    except SystemExit as e:  # uvicorn's way to say that it could not listen
+        return int(e.code or 0) or 1
+    finally:
+        app.close()
+    return 0
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server, with an end that tells load balancers first and open streams last."""
+
+    def __init__(self, config: uvicorn.Config, app: Application, settings: Settings, ready: Any) -> None:
+        super().__init__(config)
+        self._app = app
+        self._times = settings.shutdown
+        self._ready = ready
+        self._quick = False
+
+    async def startup(self, sockets: list[Any] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.started:
+            return
+        self._app.start()
+        self._app.registry.every_tick(self._tick)
+        self._ready(self.servers[0].sockets[0].getsockname()[1])
+
+    def _log_started_message(self, listeners: Any) -> None:
+        """The banner says it."""
+
+    def _tick(self, at: float) -> None:
+        for connection in list(self.server_state.connections):
+            if isinstance(connection, FrontProtocol):
+                connection.tick(at)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None, None, None]:
+        """As uvicorn's, but a signal that was obeyed is not raised again: the program ends with status 0."""
+        old = {s: signal.signal(s, self.handle_exit) for s in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for s, handler in old.items():
+                signal.signal(s, handler)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        self.should_exit = True
+        self._quick = sig == signal.SIGINT
+        self._app.state.stopping = True
+
+    async def shutdown(self, sockets: list[Any] | None = None) -> None:
+        """Not ready → a while of further accepts → no more accepts → open answers may end → what is left is told."""
+        await self._wait(0.0 if self._quick else self._times.accept, lambda: False)
+        for server in self.servers:
+            server.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+        await self._wait(self._times.streams, lambda: not self._app.registry.open and not self.server_state.tasks)
+        self._app.registry.stop_all()
+        await self._wait(1.0, lambda: not self.server_state.connections)
+        for task in list(self.server_state.tasks):
+            task.cancel()
+
+    async def _wait(self, seconds: float, done: Any) -> None:
+        end = now() + seconds
+        while now() < end and not self.force_exit and not done():
+            await asyncio.sleep(0.05)
+
+
+def _banner(settings: Settings, app: Application, file: str | None, port: int) -> None:
+    base = public_address(settings, port)
+    profile = app.runtime.profile
+    provider = app.runtime.providers[profile.provider]
+    model = f", model {profile.model}" if profile.model else ""
+    if not provider.configured:
+        next_step = f"set the key of {provider.title} (OPENAI_API_KEY); until then chats answer 500"
+    elif profile.provider == "offline":
+        next_step = "set OPENAI_API_KEY to reach a real model"
+    else:
+        next_step = f"open {base}/docs"
+    rows = [
+        ("page", f"{base}/"),
+        ("OpenAI base", f"{base}/v1"),
+        ("provider", f"{profile.provider}{model}"),
+        ("data", str(data_folder(settings))),
+        ("settings", file or "defaults and environment"),
+        ("next", next_step),
+    ]
+    text = f"\nSwitchboard {__version__}\n" + "".join(f"  {k:<12}{v}\n" for k, v in rows) + "\n"
+    app.log.output.write(text.encode())
+
+
+def data_folder(settings: Settings) -> Path:
+    """Where data is kept."""
+    if settings.data_dir is not None:
+        return Path(settings.data_dir).expanduser()
+    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
+    return Path(base).expanduser() / "switchboard"

@@ -1,0 +1,289 @@
+"""Reading the settings: flags over the environment over the file over the defaults, each value with its place.
+
+Nothing is believed before everything was looked at: `load` raises one `SettingsError` that lists every complaint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path as FilePath
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from switchboard.config.check import check
+from switchboard.config.names import KNOWN, OTHERS, PREFIX, Path, nearest, place, variable
+from switchboard.config.tree import Settings
+
+#: Looked for in the working directory where no file is named.
+FILES: Final = ("switchboard.yaml", "switchboard.yml", "switchboard.toml")
+_LARGEST: Final = 1024 * 1024
+
+
+class SettingsError(Exception):
+    """The settings cannot be used. `complaints` are lines, each with the place at fault and what to do."""
+
+    def __init__(self, complaints: list[str]) -> None:
+        self.complaints = complaints
+        super().__init__("\n".join(complaints))
+
+
+class Sources:
+    """Values by path, each with where it came from."""
+
+    def __init__(self) -> None:
+        self.values: dict[Path, Any] = {}
+        self.origins: dict[Path, str] = {}
+        self.complaints: list[str] = []
+        self.file: str | None = None
+
+    def set(self, path: Path, value: Any, origin: str) -> None:
+        """`value` stands at `path` from now on, whatever stood there or below."""
+        for known in [p for p in self.values if p[: len(path)] == path]:
+            del self.values[known]
+        self.values[path] = value
+        self.origins[path] = origin
+
+    def origin(self, path: Path) -> str:
+        """Where the value at `path`, or around it, came from."""
+        for n in range(len(path), 0, -1):
+            if path[:n] in self.origins and path[:n] in self.values:
+                return self.origins[path[:n]]
+        below = [o for p, o in self.origins.items() if p[: len(path)] == path]
+        return below[0] if below else f"{'.'.join(path)}"
+
+    def tree(self) -> dict[str, Any]:
+        """The values as nested dictionaries."""
+        root: dict[str, Any] = {}
+        for path, value in self.values.items():
+            here = root
+            for key in path[:-1]:
+                here = here.setdefault(key, {})
+            here[path[-1]] = value
+        return root
+
+
+def load(
+    flags: Mapping[Path, Any],
+    environment: Mapping[str, str],
+    *,
+    config: str | None = None,
+    directory: FilePath | None = None,
+) -> tuple[Settings, Sources]:
+    """Read all sources. `flags` are values by path; `config` is the settings file that a flag names.
+
+    Raises `SettingsError`.
+    """
+    sources = Sources()
+    _read_file(sources, config or environment.get("SWITCHBOARD_CONFIG") or None, directory or FilePath.cwd())
+    _read_environment(sources, environment)
+    for path, value in flags.items():
+        sources.set(path, value, f"--{path[-1].replace('_', '-')}")
+    settings: Settings | None = None
+    try:
+        settings = Settings.model_validate(sources.tree())
+    except ValidationError as e:
+        sources.complaints += [_complaint(sources, error) for error in e.errors(include_url=False)]
+    if settings is not None:
+        sources.complaints += check(settings, sources.origin)
+    if sources.complaints or settings is None:
+        raise SettingsError(list(dict.fromkeys(sources.complaints)))
+    return settings, sources
+
+
+# ---- the file
+
+
+def _read_file(sources: Sources, named: str | None, directory: FilePath) -> None:
+    if named is not None:
+        file = FilePath(named)
+        if not file.is_absolute():
+            file = directory / file
+    else:
+        found = [directory / name for name in FILES if (directory / name).is_file()]
+        if not found:
+            return
+        file = found[0]
+        if len(found) > 1:
+            others = ", ".join(f.name for f in found[1:])
+            sources.complaints.append(f"{file.name} and {others}: there are several settings files; keep one")
+    sources.file = str(file)
+    try:
+        value = _parse(file)
+    except OSError as e:
+        sources.complaints.append(f"{file}: the settings file cannot be read: {e.strerror}")
+        return
+    except ValueError as e:
+        sources.complaints.append(f"{file}: {e}")
+        return
+    if value is None:
+        return
+    if not isinstance(value, dict):
+        sources.complaints.append(f"{file}: the settings are a table of keys, not {_kind(value)}")
+        return
+    _flatten(sources, (), value, file.name)
+
+
+def _parse(file: FilePath) -> Any:
+    """The file's content. Raises `OSError`, and `ValueError` with a text that names line and column."""
+    data = file.read_bytes()
+    if len(data) > _LARGEST:
+        raise ValueError("the settings file is larger than 1 MiB")
+    try:
+        text = data.decode()
+    except UnicodeDecodeError:
+        raise ValueError("the settings file is not UTF-8") from None
+    if file.suffix == ".toml":
+        try:
+            return tomllib.loads(text)
+        except tomllib.TOMLDecodeError as e:
+            raise ValueError(f"not valid TOML: {e}") from None
+    import yaml
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as e:
+        mark = e.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
+        raise ValueError(f"{where}not valid YAML: {e.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise ValueError("not valid YAML") from None
+
+
+def _flatten(sources: Sources, path: Path, value: dict[Any, Any], file: str) -> None:
+    for key, below in value.items():
+        here = (*path, str(key))
+        where = f"{file}: {'.'.join(here)}"
+        found = place(here)
+        stem = (*path, str(key).removesuffix("_file"))
+        secret = place(stem) if str(key).endswith("_file") and found is None else None
+        if secret is not None and secret.is_secret:
+            _read_secret(sources, stem, below, where)
+        elif found is None:
+            sources.complaints.append(f"{where}: {_unknown(here)}")
+        elif (found.model is not None or found.table is not None) and isinstance(below, dict):
+            _flatten(sources, here, below, file)
+        elif found.model is not None and below is None:
+            continue  # a section that is there and empty
+        else:
+            sources.set(here, below, where)
+
+
+def _unknown(path: Path) -> str:
+    known, keys = nearest(path)
+    wrong = path[len(known)]
+    close = difflib.get_close_matches(wrong, keys, 1, 0.6)
+    if close:
+        return f"there is no such key; did you mean {'.'.join((*known, close[0]))}?"
+    return f"there is no such key; here may stand {', '.join(keys)}" if keys else "there is no such key"
+
+
+# ---- the environment
+
+
+def _read_environment(sources: Sources, environment: Mapping[str, str]) -> None:
+    for name, path in KNOWN.items():
+        _variable(sources, name, path, environment)
+    for name in sorted(environment):
+        if not name.startswith(PREFIX) or name in OTHERS:
+            continue
+        path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        found = place(path)
+        if found is None and name.endswith("_FILE"):
+            path = (*path[:-1], path[-1].removesuffix("_file"))
+            found = place(path)
+            if found is not None and found.is_secret:
+                _variable(sources, name.removesuffix("_FILE"), path, environment)
+                continue
+            found = None
+        if found is None or found.model is not None:
+            sources.complaints.append(f"{name}: {_unknown_variable(name)}")
+        else:
+            _variable(sources, name, path, environment)
+
+
+def _unknown_variable(name: str) -> str:
+    names = [variable(p) for p in _leaves((), Settings)] + list(KNOWN)
+    ours = [PREFIX + "__".join(p).upper() for p in _leaves((), Settings)]
+    close = difflib.get_close_matches(name, [*ours, *names], 1, 0.75)
+    return "there is no such setting" + (f"; did you mean {close[0]}?" if close else "")
+
+
+def _leaves(path: Path, model: Any) -> list[Path]:
+    out: list[Path] = []
+    for key in model.model_fields:
+        here = place((*path, key))
+        if here is not None and here.model is not None:
+            out += _leaves((*path, key), here.model)
+        else:
+            out.append((*path, key))
+    return out
+
+
+def _variable(sources: Sources, name: str, path: Path, environment: Mapping[str, str]) -> None:
+    found = place(path)
+    assert found is not None
+    file = environment.get(f"{name}_FILE") if found.is_secret else None
+    text = environment.get(name)
+    if file:
+        if text:
+            sources.complaints.append(f"{name} and {name}_FILE are both set; keep one")
+        _read_secret(sources, path, file, f"{name}_FILE")
+    elif text:
+        sources.set(path, _value(text, found.is_list, found.table is not None), name)
+
+
+def _value(text: str, is_list: bool, is_table: bool) -> Any:
+    """A variable's text as the type that stands in its place: lists are JSON or separated by commas."""
+    if (is_list and text.lstrip().startswith("[")) or (is_table and text.lstrip().startswith("{")):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    if is_list:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    return text
+
+
+def _read_secret(sources: Sources, path: Path, file: Any, where: str) -> None:
+    if not isinstance(file, str):
+        sources.complaints.append(f"{where}: a file's name is expected, not {_kind(file)}")
+        return
+    try:
+        text = FilePath(file).read_text().strip()
+    except (OSError, UnicodeDecodeError) as e:
+        reason = e.strerror if isinstance(e, OSError) else "not a text file"
+        sources.complaints.append(f"{where}: the file cannot be read: {reason}")
+        return
+    if not text:
+        sources.complaints.append(f"{where}: the file is empty")
+        return
+    found = place(path)
+    sources.set(path, text.split() if found is not None and found.is_list else text, where)
+
+
+# ---- complaints
+
+
+def _complaint(sources: Sources, error: Any) -> str:
+    path = tuple(str(x) for x in error["loc"] if not str(x).startswith(("function-", "list[", "constrained")))
+    where = sources.origin(path)
+    shown = ".".join(path)
+    named = "" if shown in where else f" ({shown})"
+    text = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "extra_forbidden":
+        text = _unknown(path)
+    elif error["type"] == "literal_error":
+        text = f"it must be {error['ctx']['expected']}"
+    elif error["type"] in ("string_type", "list_type", "dict_type", "model_type", "model_attributes_type"):
+        expected = {"string_type": "text", "list_type": "a list"}.get(error["type"], "a table of keys")
+        text = f"{expected} is expected"
+    return f"{where}{named}: {text[0].lower()}{text[1:]}"
+
+
+def _kind(value: Any) -> str:
+    kinds = {str: "text", int: "a number", float: "a number", bool: "a yes or no", list: "a list", dict: "a table"}
+    return kinds.get(type(value), "nothing" if value is None else type(value).__name__)

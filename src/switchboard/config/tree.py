@@ -1,0 +1,212 @@
+"""The tree of settings. Every key, its type, its default and what it means; `docs/settings.md` is made from it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
+
+from switchboard.net.address import Networks
+from switchboard.policy.profile import LOCKABLE
+from switchboard.providers.openai import endpoint
+from switchboard.surface.web_chat import FORMATS
+
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Bytes = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+def _plain_origin(origin: str) -> str:
+    if origin == "*":
+        return origin
+    scheme, found, host = origin.partition("://")
+    if not found or not host or "/" in host or scheme not in ("http", "https", "app", "capacitor", "ionic", "tauri"):
+        raise ValueError("an origin is a scheme and a host, without a path: https://app.example.com")
+    return origin.lower()
+
+
+def _networks(names: list[str]) -> list[str]:
+    Networks(names)
+    return names
+
+
+def _base_url(url: str) -> str:
+    endpoint(url)
+    return url
+
+
+def _socket_url(url: str) -> str:
+    if not url.startswith(("ws://", "wss://")):
+        raise ValueError("a realtime URL begins with ws:// or wss://")
+    return url
+
+
+def _one_or_many(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _printable(secret: SecretStr) -> SecretStr:
+    text = secret.get_secret_value()
+    if not text.strip() or any(ord(c) < 33 or ord(c) > 126 for c in text):
+        raise ValueError("a key is made of printable ASCII characters, without blanks")
+    return secret
+
+
+Key = Annotated[SecretStr, AfterValidator(_printable)]
+#: One secret or a list of them.
+Keys = Annotated[list[Key], BeforeValidator(_one_or_many)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+
+
+class Tls(_Section):
+    """TLS on the server's own socket; both or neither."""
+
+    certificate: str | None = Field(None, description="File with the certificate chain (PEM).")
+    key: str | None = Field(None, description="File with the private key (PEM).")
+
+
+class LogSettings(_Section):
+    """What is written to standard error."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="At DEBUG bodies are logged too, with secrets masked."
+    )
+    format: Literal["auto", "json", "human"] = Field("auto", description="auto: human on a terminal, else JSON.")
+
+
+class Cors(_Section):
+    """Browsers' pages that may ask."""
+
+    origins: list[Annotated[str, AfterValidator(_plain_origin)]] = Field(
+        ["http://localhost:5173", "http://localhost:3000"],
+        description='Origins allowed, with credentials. "*" allows every page, without credentials.',
+    )
+
+
+class Auth(_Section):
+    """Who may ask."""
+
+    access_key: Keys = Field([], description="Keys that open everything: one, or a list while one is being replaced.")
+
+
+class LimitSettings(_Section):
+    """How much, how many."""
+
+    requests_per_minute: Count | None = Field(None, description="By caller: access key, or address without one.")
+    json_body: Bytes = Field(32 * 1024 * 1024, description="Bytes of a JSON body.")
+    nesting: Annotated[int, Field(ge=2, le=500)] = Field(64, description="Levels of a JSON body.")
+    header_bytes: Bytes = Field(64 * 1024, description="Bytes of all headers of a request.")
+    header_count: Count = Field(100, description="Headers of a request.")
+    url_bytes: Bytes = Field(8 * 1024, description="Bytes of a URL.")
+    header_seconds: Seconds = Field(10, description="Seconds in which all headers have to arrive.")
+    body_rate: Bytes = Field(1024, description="Least bytes a second of a body, after its first ten seconds.")
+    idle_seconds: Seconds = Field(75, description="Seconds that a connection may wait for its next request.")
+    stall_seconds: Seconds = Field(60, description="Seconds that a client may read nothing of its answer.")
+    connections: Count | None = Field(None, description="Open connections; by default what the system allows.")
+    event: Bytes = Field(16 * 1024 * 1024, description="Bytes of one event of a provider's stream.")
+    answer: Bytes = Field(64 * 1024 * 1024, description="Bytes of a provider's answer that is not streamed.")
+
+
+class TimeoutSettings(_Section):
+    """Seconds that a provider may take."""
+
+    connect: Seconds = Field(5, description="To connect.")
+    first_event: Seconds = Field(120, description="To the first event of a stream.")
+    idle: Seconds = Field(60, description="Between two pieces of a stream.")
+    total: Seconds = Field(600, description="For the whole answer.")
+
+
+class StreamSettings(_Section):
+    """Streams to clients."""
+
+    head_after: Seconds = Field(15, description="Seconds after which a stream begins though nothing has come.")
+    quiet: Seconds = Field(15, description="Seconds without an event after which a comment is sent.")
+
+
+class ProviderTimeouts(_Section):
+    """The same as `timeouts`, for one provider; what is not set here is taken from there."""
+
+    connect: Seconds | None = None
+    first_event: Seconds | None = None
+    idle: Seconds | None = None
+    total: Seconds | None = None
+
+
+class ProviderSettings(_Section):
+    """One provider, under a name of your choice."""
+
+    type: Literal["openai", "compatible", "offline"] | None = Field(
+        None, description="By default the provider's name if that is a type, else compatible."
+    )
+    base_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        None, description="Where its API is, version included: http://localhost:11434/v1."
+    )
+    realtime_url: Annotated[str, AfterValidator(_socket_url)] | None = Field(
+        None, description="Where its Realtime API is; by default derived from `base_url`."
+    )
+    api_key: Keys = Field([], description="Its key, or several.")
+    models: list[str] = Field([], description="Its models; by default it is asked for them, and takes any name.")
+    headers: dict[str, SecretStr] = Field({}, description="Headers to send with every call.")
+    title: str | None = Field(None, description="What people call it, in messages.")
+    timeouts: ProviderTimeouts = ProviderTimeouts()
+    ca_file: str | None = Field(None, description="File with certificates to trust besides the system's (PEM).")
+    pace: Seconds = Field(0.02, description="offline: seconds between two words of a stream.")
+
+
+class Chat(_Section):
+    """What the server holds for its chats."""
+
+    format: str = Field("auto", description=f"What POST /api/chat answers with: {', '.join(FORMATS)}.")
+    paths: list[Annotated[str, Field(pattern=r"^/[^\s?#]*$")]] = Field(
+        [], description="Further paths that answer as /api/chat does."
+    )
+    provider: str | None = Field(None, description="The provider that answers; by default the one that has a key.")
+    model: str | None = Field(None, description="The model that answers where a request names none that is served.")
+    models: list[str] = Field([], description="The models that a request may name; by default any.")
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(ge=0, le=1)] | None = None
+    max_tokens: Count | None = None
+    max_tokens_cap: Count | None = Field(None, description="The most that a request may ask for.")
+    system_prompt: str | None = Field(None, description="Put before every conversation; no request can change it.")
+    max_conversation_length: Count = Field(50, description="The newest messages that go to the model.")
+    conversation_timeout: Seconds = Field(3600, description="Seconds of silence after which a conversation is over.")
+    trim_v1: bool = Field(False, description="Whether max_conversation_length counts on /v1 too.")
+    locked: list[str] = Field([], description=f"What a request may not change: {', '.join(LOCKABLE)}.")
+
+
+class Shutdown(_Section):
+    """How the server ends on SIGTERM."""
+
+    accept: Seconds = Field(5, description="Seconds for which it still accepts, while /health/ready says 503.")
+    streams: Seconds = Field(30, description="Seconds that open answers have to end.")
+
+
+class Settings(_Section):
+    """Everything that can be set."""
+
+    host: str = Field("127.0.0.1", description="The address to listen on.")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0: any free one.")
+    data_dir: str | None = Field(None, description="Where data is kept; by default in the user's data folder.")
+    public_url: str | None = Field(
+        None, description="The address by which clients reach this server.", pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
+    )
+    hosts: list[str] = Field([], description="Host names that are answered to, besides public_url's and loopback.")
+    trusted_proxies: Annotated[list[str], AfterValidator(_networks)] = Field(
+        [], description="Addresses or networks whose X-Forwarded-* headers are believed."
+    )
+    https: Literal["allow", "require"] = Field("allow", description="require: plain requests are redirected.")
+    tls: Tls = Tls()
+    log: LogSettings = LogSettings()
+    cors: Cors = Cors()
+    auth: Auth = Auth()
+    limits: LimitSettings = LimitSettings()
+    timeouts: TimeoutSettings = TimeoutSettings()
+    stream: StreamSettings = StreamSettings()
+    shutdown: Shutdown = Shutdown()
+    providers: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProviderSettings] = Field(
+        {}, description="The providers, by name."
+    )
+    chat: Chat = Chat()

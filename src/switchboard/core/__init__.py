@@ -1,0 +1,1 @@
+"""What every layer shares: types, events, errors, capabilities, the ports between layers, the clock. msgspec only."""

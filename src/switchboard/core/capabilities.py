@@ -1,0 +1,23 @@
+"""What a provider's models can do, as data: code asks these fields and never a provider's name."""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+
+class Capabilities(Struct, frozen=True):
+    """What a provider takes and gives.
+
+    `openai_like`: it speaks OpenAI's chat wire and passes on members that it does not know. `stream_usage`: it counts
+    tokens in a stream when ``stream_options.include_usage`` asks it to. `any_model`: it takes model names that the
+    settings do not list. `completion_tokens`: names of models (a pattern for the whole name) that want
+    ``max_completion_tokens`` for ``max_tokens``; `fixed_sampling`: names that take no temperature and the like.
+    """
+
+    openai_like: bool = True
+    stream_usage: bool = True
+    any_model: bool = True
+    completion_tokens: re.Pattern[str] | None = None
+    fixed_sampling: re.Pattern[str] | None = None

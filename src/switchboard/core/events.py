@@ -1,0 +1,162 @@
+"""The events of an answer: what every provider's stream is decoded to and every client's stream is made from."""
+
+from __future__ import annotations
+
+from msgspec import Struct
+
+from switchboard.core.errors import UpstreamError
+from switchboard.core.types import Usage
+
+
+class Text(Struct, gc=False):
+    """A piece of the answer's text. `choice` is its index where several answers were asked for (``n``)."""
+
+    text: str
+    choice: int = 0
+
+
+class Reasoning(Struct, gc=False):
+    """A piece of the model's thinking, where the provider shows it."""
+
+    text: str
+    choice: int = 0
+
+
+class Refusal(Struct, gc=False):
+    """A piece of the text by which the model declines to answer."""
+
+    text: str
+    choice: int = 0
+
+
+class ToolCallBegin(Struct, gc=False):
+    """The model starts to call a tool. `index` tells calls of one answer apart."""
+
+    index: int
+    id: str
+    name: str
+    choice: int = 0
+
+
+class ToolCallArguments(Struct, gc=False):
+    """A piece of the JSON text of a tool call's arguments."""
+
+    index: int
+    json: str
+    choice: int = 0
+
+
+class Finish(Struct, gc=False):
+    """One choice is whole. `reason` as OpenAI names it: stop, length, tool_calls, content_filter."""
+
+    reason: str
+    choice: int = 0
+
+
+class Metered(Struct, gc=False):
+    """What the provider counted so far; cumulative."""
+
+    usage: Usage
+
+
+class Failed(Struct):
+    """The provider gave up, or what it sent is not its dialect."""
+
+    error: UpstreamError
+
+
+class Done(Struct, gc=False):
+    """The stream ended as the dialect says it ends."""
+
+
+class Ping(Struct, gc=False):
+    """A well-formed event that says nothing."""
+
+
+Event = Text | Reasoning | Refusal | ToolCallBegin | ToolCallArguments | Finish | Metered | Failed | Done | Ping
+
+
+class ToolCall(Struct, gc=False):
+    """A whole tool call; `arguments` is JSON text as the model wrote it."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class Choice(Struct):
+    """One whole answer."""
+
+    text: str = ""
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: list[ToolCall] = []
+    finish: str = ""
+
+
+class Answer(Struct):
+    """What a call that does not stream gives: its choices, and what they cost."""
+
+    choices: list[Choice]
+    model: str = ""
+    usage: Usage | None = None
+
+    def events(self) -> list[Event]:
+        """The same as a stream would have said it."""
+        out: list[Event] = []
+        for n, c in enumerate(self.choices):
+            if c.reasoning:
+                out.append(Reasoning(c.reasoning, n))
+            if c.text:
+                out.append(Text(c.text, n))
+            if c.refusal:
+                out.append(Refusal(c.refusal, n))
+            for i, call in enumerate(c.tool_calls):
+                out += [ToolCallBegin(i, call.id, call.name, n), ToolCallArguments(i, call.arguments, n)]
+            out.append(Finish(c.finish or "stop", n))
+        if self.usage is not None:
+            out.append(Metered(self.usage))
+        return [*out, Done()]
+
+
+class AnswerBuilder:
+    """Gathers events into an `Answer`. `error` is set where one of them was `Failed`."""
+
+    def __init__(self) -> None:
+        self._choices: dict[int, Choice] = {}
+        self._calls: dict[tuple[int, int], ToolCall] = {}
+        self._usage: Usage | None = None
+        self.error: UpstreamError | None = None
+
+    def _choice(self, index: int) -> Choice:
+        if index not in self._choices:
+            self._choices[index] = Choice()
+        return self._choices[index]
+
+    def add(self, events: list[Event]) -> None:
+        """Take in `events`; what is not content or usage is passed over."""
+        for e in events:
+            if isinstance(e, Text):
+                self._choice(e.choice).text += e.text
+            elif isinstance(e, Reasoning):
+                self._choice(e.choice).reasoning += e.text
+            elif isinstance(e, Refusal):
+                self._choice(e.choice).refusal += e.text
+            elif isinstance(e, ToolCallBegin):
+                call = ToolCall(e.id, e.name, "")
+                self._calls[e.choice, e.index] = call
+                self._choice(e.choice).tool_calls.append(call)
+            elif isinstance(e, ToolCallArguments):
+                known = self._calls.get((e.choice, e.index))
+                if known is not None:
+                    known.arguments += e.json
+            elif isinstance(e, Finish):
+                self._choice(e.choice).finish = e.reason
+            elif isinstance(e, Metered):
+                self._usage = e.usage
+            elif isinstance(e, Failed):
+                self.error = e.error
+
+    def answer(self) -> Answer:
+        """The answer as gathered so far, choices in order."""
+        return Answer([self._choices[i] for i in sorted(self._choices)] or [Choice()], usage=self._usage)

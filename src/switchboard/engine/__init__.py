@@ -1,0 +1,1 @@
+"""Who holds a request: from its first byte, over the calls to providers, to its settlement."""

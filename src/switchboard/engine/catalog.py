@@ -1,0 +1,88 @@
+"""Which models there are: those of the settings, and those that the providers list themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from switchboard.core.clock import now
+from switchboard.core.errors import Fault, UpstreamError
+from switchboard.core.ports import Provider
+from switchboard.engine.fetch import fetch
+from switchboard.policy.profile import Profile
+
+#: Seconds for which what a provider listed is believed.
+FRESH: Final = 300.0
+_TIMEOUT: Final = 10.0
+_log: Final = logging.getLogger("switchboard.catalog")
+
+
+class _Listed(Struct):
+    id: str
+    created: int | None = None
+    owned_by: str | None = None
+
+
+class _List(Struct):
+    data: list[_Listed]
+
+
+class Catalog:
+    """The models of `providers`. Asks each at most every `FRESH` seconds, and only when somebody wants to know."""
+
+    def __init__(self, providers: Iterable[Provider], profile: Profile) -> None:
+        self._providers = [p for p in providers if p.configured]
+        self._profile = profile
+        self._asked: dict[str, float] = {}
+        self._known: dict[str, list[_Listed]] = {}
+        self._asking = asyncio.Lock()
+        self._began = int(time.time())
+
+    async def models(self) -> list[dict[str, Any]]:
+        """OpenAI's model objects, each name once: the settings' first, then what providers list."""
+        async with self._asking:
+            stale = [p for p in self._providers if self._is_stale(p)]
+            if stale:
+                await asyncio.gather(*[self._ask(p) for p in stale])
+        found: dict[str, dict[str, Any]] = {}
+        for p in self._providers:
+            names = [*p.models]
+            if p.name == self._profile.provider and self._profile.model:
+                names.insert(0, self._profile.model)
+            for name in names:
+                found.setdefault(name, self._model(name, p.name, self._began))
+        for p in self._providers:
+            for m in self._known.get(p.name, ()):
+                created = m.created if m.created is not None else self._began
+                found.setdefault(m.id, self._model(m.id, m.owned_by or p.name, created))
+        allowed = self._profile.models
+        return [m for m in found.values() if not allowed or m["id"] in allowed]
+
+    def _model(self, name: str, owner: str, created: int) -> dict[str, Any]:
+        return {"id": name, "object": "model", "created": created, "owned_by": owner}
+
+    def _is_stale(self, provider: Provider) -> bool:
+        if provider.models:
+            return False  # the settings list them: nothing is asked
+        asked = self._asked.get(provider.name)
+        return asked is None or now() - asked > FRESH
+
+    async def _ask(self, provider: Provider) -> None:
+        call = provider.list_models()
+        self._asked[provider.name] = now()
+        if call is None:
+            return
+        try:
+            status, _, body = await fetch(provider.transport, call, timeout=_TIMEOUT)
+            if status != 200:
+                raise UpstreamError(Fault.STATUS, body[:200].decode("utf-8", "replace"), status=status)
+            self._known[provider.name] = msgspec.json.decode(body, type=_List).data
+        except (UpstreamError, msgspec.DecodeError) as e:
+            _log.warning("the models of provider %s could not be listed: %s", provider.name, e)
+            self._known.setdefault(provider.name, [])

@@ -1,0 +1,612 @@
+"""The Exchange: one request of the operation *generate*, from its head to its settlement.
+
+Everything here happens in callbacks and returns at once. The client's shell calls `start`, `on_body`, `client_left`,
+`pause` and `resume`; the upstream's transport calls the `_Attempt` that was made for it; the registry calls `tick`. The
+answer's head is held back until the upstream has shown that it will answer (or for `Limits.head_after` seconds), so
+that a failure before that has a real status. However it ends, `_settle` runs exactly once.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from enum import IntEnum
+from typing import Final
+
+from msgspec import Struct
+
+from switchboard.core.clock import now
+from switchboard.core.errors import Fault, Problem, UpstreamError
+from switchboard.core.events import Answer, AnswerBuilder
+from switchboard.core.ports import (
+    ClientDialect,
+    Context,
+    Downstream,
+    Encoder,
+    Flow,
+    Phase,
+    Pipe,
+    ProviderDialect,
+    Surface,
+)
+from switchboard.core.types import Caller, Envelope, Generate, HeaderList, Headers, Operation, Outcome, RequestHead
+from switchboard.engine.gate import Gate
+from switchboard.engine.pipes import Translate
+from switchboard.engine.problems import problem_for
+from switchboard.engine.registry import Registry
+from switchboard.policy.metering import TokenMeter
+from switchboard.policy.routing import Target
+from switchboard.telemetry.logs import Log
+from switchboard.telemetry.records import Ledger, Record
+
+_ERROR_BODY: Final = 64 * 1024
+_DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
+_STREAM_HEADERS: Final[HeaderList] = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_log: Final = logging.getLogger("switchboard.exchange")
+
+
+class Limits(Struct, frozen=True):
+    """Bytes: `body` of a request, `event` of a stream, `answer` that is not streamed. Seconds: `head_after`, when a
+    stream's head goes out though nothing has come; `quiet`, after which a comment is sent."""
+
+    body: int = 32 * 1024 * 1024
+    event: int = 16 * 1024 * 1024
+    answer: int = 64 * 1024 * 1024
+    head_after: float = 15.0
+    quiet: float = 15.0
+
+
+class Kit(Struct, frozen=True, gc=False):
+    """What an exchange works with: parts of one immutable runtime, and the process's registry, ledger and log."""
+
+    gate: Gate
+    limits: Limits
+    registry: Registry
+    ledger: Ledger
+    log: Log
+
+
+class _State(IntEnum):
+    READING = 0  # the request's body
+    CALLING = 1  # the upstream has not answered yet
+    COLLECTING = 2  # an answer that goes out whole, or an error's body
+    STREAMING = 3
+    DRAINING = 4  # the client has all; the upstream's HTTP is still to end
+    OVER = 5
+
+
+class _Attempt:
+    """One call to one target: the sink that its transport pushes into."""
+
+    __slots__ = ("exchange",)
+
+    def __init__(self, exchange: Exchange) -> None:
+        self.exchange: Exchange | None = exchange
+
+    def on_head(self, status: int, headers: Headers) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_head(status, headers)
+
+    def on_data(self, data: bytes) -> None:
+        if self.exchange is not None:
+            self.exchange.upstream_data(data)
+
+    def on_end(self) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.upstream_end()
+
+    def on_error(self, error: UpstreamError) -> None:
+        exchange, self.exchange = self.exchange, None
+        if exchange is not None:
+            exchange.upstream_error(error)
+
+
+class Exchange:
+    """One request; made by a shell, which then calls `start`."""
+
+    __slots__ = (
+        "__weakref__",
+        "_attempt",
+        "_began",
+        "_body",
+        "_caller",
+        "_collected",
+        "_collected_size",
+        "_context",
+        "_dialect",
+        "_down",
+        "_encoder",
+        "_envelope",
+        "_extra",
+        "_first_byte",
+        "_head",
+        "_head_sent",
+        "_kit",
+        "_last_in",
+        "_last_out",
+        "_meter",
+        "_op",
+        "_paused",
+        "_pipe",
+        "_provider_dialect",
+        "_state",
+        "_status",
+        "_surface",
+        "_target",
+        "_uplink",
+        "_upstream_headers",
+        "_upstream_status",
+        "_whole_pass",
+    )
+
+    def __init__(self, kit: Kit, surface: Surface, head: RequestHead, envelope: Envelope, down: Downstream) -> None:
+        self._kit = kit
+        self._surface = surface
+        self._head = head
+        self._envelope = envelope
+        self._down = down
+        self._began = now()
+        self._state = _State.READING
+        self._body: bytes | bytearray = b""
+        self._caller: Caller | None = None
+        self._extra: HeaderList = []
+        self._op: Generate | None = None
+        self._target: Target | None = None
+        self._dialect: ClientDialect | None = None
+        self._provider_dialect: ProviderDialect | None = None
+        self._context: Context | None = None
+        self._encoder: Encoder | None = None
+        self._pipe: Pipe | None = None
+        self._meter: TokenMeter | None = None
+        self._attempt: _Attempt | None = None
+        self._uplink: Flow | None = None
+        self._upstream_status = 0
+        self._upstream_headers: Headers = {}
+        self._collected: list[bytes] = []
+        self._collected_size = 0
+        self._whole_pass = False
+        self._head_sent = False
+        self._status = 0
+        self._first_byte: float | None = None
+        self._last_in = self._last_out = self._began
+        self._paused = False
+
+    # ---- from the client
+
+    def start(self) -> None:
+        """The head is in: decide on it alone whether the body is wanted."""
+        kit = self._kit
+        kit.registry.open.add(self)
+        try:
+            if self._envelope.problem is not None:
+                raise self._envelope.problem
+            self._caller = kit.gate.identify(self._head, self._envelope.peer)
+            self._check_head()
+            self._extra = kit.gate.admit(self._caller, self._began)
+        except Problem as p:
+            self._refuse(p)
+        except Exception as e:
+            self._crash(e)
+        else:
+            self._down.continue_()
+
+    def _check_head(self) -> None:
+        headers = self._head.headers
+        kind = headers.get(b"content-type")
+        if kind is not None and not _is_json(kind):
+            text = "The body must be JSON: send content-type: application/json."
+            if headers.get(b"content-length") != b"0":
+                raise Problem("UNSUPPORTED_MEDIA_TYPE", text)
+        length = headers.get(b"content-length")
+        if length is not None and int(length) > self._kit.limits.body:
+            raise Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._kit.limits.body} bytes.")
+
+    def on_body(self, data: bytes, end: bool) -> None:
+        """Some of the body; `end` with the last of it."""
+        if self._state is not _State.READING:
+            return
+        if data:
+            if not self._body:
+                self._body = data
+            else:
+                if isinstance(self._body, bytes):
+                    self._body = bytearray(self._body)
+                self._body += data
+            if len(self._body) > self._kit.limits.body:
+                self._refuse(Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._kit.limits.body} bytes."))
+                return
+        if end:
+            try:
+                self._ask(bytes(self._body))
+            except Problem as p:
+                self._refuse(p)
+            except Exception as e:
+                self._crash(e)
+
+    def client_left(self, why: Outcome = Outcome.CLIENT_LEFT) -> None:
+        """The client is gone: whatever is under way stops now."""
+        if self._state is _State.OVER:
+            return
+        self._over(why)
+
+    def pause(self) -> None:
+        """The client reads more slowly than is written."""
+        self._paused = True
+        if self._uplink is not None:
+            self._uplink.pause()
+
+    def resume(self) -> None:
+        """The client has caught up."""
+        self._paused = False
+        self._last_in = now()  # it was not the upstream that was slow
+        if self._uplink is not None:
+            self._uplink.resume()
+
+    # ---- to the provider
+
+    def _ask(self, body: bytes) -> None:
+        """The body is whole: read it, find what answers, and call."""
+        kit = self._kit
+        if kit.log.debug:
+            kit.log.body("request", self._envelope.request_id, body)
+        self._body = b""
+        self._dialect, op = self._surface.read(self._head, body)
+        self._op = op
+        target = self._target = kit.gate.prepare(op, documents=self._surface.documents)
+        provider = target.provider
+        if not provider.configured:
+            raise Problem("API_KEY_NOT_CONFIGURED", f"{provider.title} API key not configured")
+        self._meter = kit.gate.meter(op)
+        self._context = Context(
+            f"chatcmpl-{self._envelope.request_id}",
+            target.model,
+            int(time.time()),
+            streamed=op.stream,
+            include_usage=op.include_usage,
+            max_event=kit.limits.event,
+        )
+        dialect = provider.dialect(Operation.GENERATE, self._dialect.name)
+        self._provider_dialect = dialect
+        call = provider.call(
+            Operation.GENERATE, dialect.build(op, target.model, provider.capabilities), self._envelope.trace
+        )
+        # told once the call is built, which may drop more
+        if target.substituted:
+            self._extra.append((b"x-switchboard-model", target.model.encode()))
+        if op.dropped:
+            self._extra.append((b"x-switchboard-dropped", ", ".join(op.dropped)[:1024].encode("ascii", "replace")))
+        self._state = _State.CALLING
+        self._attempt = _Attempt(self)
+        self._uplink = provider.transport.send(call, self._attempt)
+        if self._paused:
+            self._uplink.pause()
+
+    # ---- from the provider
+
+    def upstream_head(self, status: int, headers: Headers) -> None:
+        """The upstream answers; see `_Attempt`."""
+        self._upstream_status = status
+        self._upstream_headers = headers
+        self._last_in = now()
+        op, dialect = self._op, self._dialect
+        assert op is not None and dialect is not None and self._context is not None
+        kind = headers.get(b"content-type", b"")
+        if status == 200 and op.stream and not kind.startswith((b"application/json", b"text/html")):
+            self._open_pipe()
+        else:
+            self._state = _State.COLLECTING
+
+    def _open_pipe(self) -> None:
+        dialect, provider_dialect, context, meter = self._dialect, self._provider_dialect, self._context, self._meter
+        assert dialect is not None and provider_dialect is not None and context is not None and meter is not None
+        if dialect.name == provider_dialect.name:
+            self._pipe = provider_dialect.tap(context, meter)
+        else:
+            self._pipe = Translate(provider_dialect.decoder(context), self._encode(), meter)
+        self._state = _State.STREAMING
+
+    def _encode(self) -> Encoder:
+        if self._encoder is None:
+            assert self._dialect is not None and self._context is not None
+            self._encoder = self._dialect.encoder(self._context)
+        return self._encoder
+
+    def upstream_data(self, data: bytes) -> None:
+        """Some of the upstream's answer; see `_Attempt`."""
+        state = self._state
+        try:
+            if state is _State.STREAMING:
+                assert self._pipe is not None
+                self._last_in = now()
+                self._stream(self._pipe.feed(data))
+            elif state is _State.COLLECTING:
+                self._last_in = now()
+                self._collect(data)
+        except Exception as e:
+            self._crash(e)
+
+    def _stream(self, out: bytes) -> None:
+        pipe = self._pipe
+        assert pipe is not None
+        phase = pipe.phase
+        if phase is Phase.FAILED:
+            assert pipe.error is not None
+            self._failed(pipe.error, out)
+            return
+        if phase is Phase.DONE:
+            if not self._head_sent:
+                self._send_head()
+            self._last_out = self._last_in
+            self._state = _State.DRAINING
+            self._settle(Outcome.COMPLETE)
+            self._down.end(out)
+        elif out and phase is not Phase.PREAMBLE:
+            if not self._head_sent:
+                self._send_head()
+            self._last_out = self._last_in
+            self._down.write(out)
+
+    def _collect(self, data: bytes) -> None:
+        limit = self._kit.limits.answer if self._upstream_status == 200 else _ERROR_BODY
+        self._collected_size += len(data)
+        if self._collected_size <= limit:
+            self._collected.append(data)
+        elif self._upstream_status == 200:
+            self._failed(UpstreamError(Fault.TOO_LARGE, f"an answer of more than {limit} bytes"))
+
+    def upstream_end(self) -> None:
+        """The upstream's answer is whole, as HTTP sees it; see `_Attempt`."""
+        state = self._state
+        self._uplink = None
+        try:
+            if state is _State.STREAMING:
+                assert self._pipe is not None
+                self._stream(self._pipe.eof())
+                if self._state is _State.DRAINING:
+                    self._state = _State.OVER
+                    self._kit.registry.open.discard(self)
+            elif state is _State.COLLECTING:
+                self._collected_whole(b"".join(self._collected))
+            elif state is _State.DRAINING:
+                self._state = _State.OVER
+                self._kit.registry.open.discard(self)
+            elif state is _State.CALLING:
+                self._failed(UpstreamError(Fault.CUT, "the answer ended before it began"))
+        except Exception as e:
+            self._crash(e)
+
+    def _collected_whole(self, body: bytes) -> None:
+        dialect = self._provider_dialect
+        assert dialect is not None and self._dialect is not None and self._op is not None
+        status, kind = self._upstream_status, self._upstream_headers.get(b"content-type", b"")
+        if status != 200:
+            self._failed(dialect.error(status, self._upstream_headers, body))
+            return
+        if self._kit.log.debug:
+            self._kit.log.body("answer", self._envelope.request_id, body)
+        try:
+            if kind.startswith(b"text/event-stream"):
+                answer, same = self._gather(body), False
+            else:
+                answer, same = dialect.answer(body), self._dialect.name == dialect.name
+        except UpstreamError as e:
+            self._failed(e)
+            return
+        assert self._meter is not None
+        self._meter.saw(1, sum([len(c.text) + len(c.reasoning) for c in answer.choices]))
+        if answer.usage is not None:
+            self._meter.usage(answer.usage)
+        if self._op.stream:
+            self._stream_whole(answer)
+        else:
+            self._answer(body if same else self._encode().whole(answer))
+
+    def _gather(self, body: bytes) -> Answer:
+        """An answer from a stream that nobody asked for."""
+        assert self._provider_dialect is not None and self._context is not None
+        decoder = self._provider_dialect.decoder(self._context)
+        builder = AnswerBuilder()
+        pipe_events = decoder.feed(body)
+        pipe_events += decoder.eof()
+        builder.add(pipe_events)
+        if builder.error is not None:
+            raise builder.error
+        return builder.answer()
+
+    def _stream_whole(self, answer: Answer) -> None:
+        """A stream from an answer that came whole."""
+        encoder = self._encode()
+        self._send_head()
+        self._state = _State.OVER
+        self._kit.registry.open.discard(self)
+        self._settle(Outcome.COMPLETE)
+        self._down.end(encoder.encode(answer.events()))
+
+    def _answer(self, body: bytes) -> None:
+        headers = [(b"content-type", self._encode().whole_type), *self._envelope.headers, *self._extra]
+        self._status = 200
+        self._first_byte = now()
+        self._state = _State.OVER
+        self._kit.registry.open.discard(self)
+        self._settle(Outcome.COMPLETE)
+        self._down.head(200, headers, len(body))
+        self._down.end(body)
+
+    def upstream_error(self, error: UpstreamError) -> None:
+        """The call failed; see `_Attempt`."""
+        self._uplink = None
+        try:
+            if self._state is _State.STREAMING and error.fault in (Fault.CUT, Fault.RESET):
+                assert self._pipe is not None
+                out = self._pipe.eof()
+                if self._pipe.phase is Phase.DONE:  # all that matters had come
+                    self._stream(out)
+                    self._state = _State.OVER
+                    self._kit.registry.open.discard(self)
+                    return
+            if self._state is _State.DRAINING:
+                self._state = _State.OVER
+                self._kit.registry.open.discard(self)
+            elif self._state is not _State.OVER:
+                self._failed(error)
+        except Exception as e:
+            self._crash(e)
+
+    # ---- the answer
+
+    def _send_head(self) -> None:
+        encoder = self._encode()
+        headers = [
+            (b"content-type", encoder.content_type),
+            *_STREAM_HEADERS,
+            *encoder.headers,
+            *self._envelope.headers,
+            *self._extra,
+        ]
+        self._head_sent = True
+        self._status = 200
+        self._first_byte = now()
+        self._down.head(200, headers, None)
+
+    def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
+        """The upstream failed: a real status while nothing was sent, else the stream ends with an error."""
+        assert self._target is not None
+        problem = problem_for(error, self._target.provider)
+        if problem.code == "PROVIDER_AUTH":
+            _log.error("%s refuses this server's key: %s", self._target.provider.name, error)
+        self._fail(problem, Outcome.UPSTREAM_CUT if self._head_sent else Outcome.UPSTREAM_ERROR, out)
+
+    def _fail(self, problem: Problem, why: Outcome, out: bytes = b"") -> None:
+        if not self._head_sent:
+            self._refuse(problem, why)
+            return
+        last = out + self._encode().error(problem)
+        down = self._down
+        self._over(why, problem)
+        down.fail(last)
+
+    def _refuse(self, problem: Problem, why: Outcome = Outcome.REFUSED) -> None:
+        """Answer with an error; nothing was sent so far."""
+        status, headers, body = self._surface.problem(problem, self._envelope.request_id, self._dialect)
+        self._status = status
+        down = self._down
+        self._over(why, problem)
+        extra = self._extra if not problem.headers else []
+        down.head(status, [*headers, *self._envelope.headers, *extra], len(body))
+        down.end(body)
+
+    def _crash(self, e: Exception) -> None:
+        """A fault of ours: say so in the log, and to the client no more than that."""
+        _log.error("request %s failed", self._envelope.request_id, exc_info=e)
+        if self._state in (_State.OVER, _State.DRAINING):
+            return
+        try:
+            self._fail(Problem(self._surface.failure, detail=repr(e)), Outcome.INTERNAL_ERROR)
+        except Exception as again:
+            _log.error("request %s could not be ended", self._envelope.request_id, exc_info=again)
+            self._over(Outcome.INTERNAL_ERROR)
+            self._down.fail(b"")
+
+    # ---- the end
+
+    def _over(self, why: Outcome, problem: Problem | None = None) -> None:
+        """Let go of everything, and settle."""
+        if self._attempt is not None:
+            self._attempt.exchange = None
+        uplink, self._uplink = self._uplink, None
+        settled = self._state is _State.DRAINING
+        self._state = _State.OVER
+        self._kit.registry.open.discard(self)
+        if uplink is not None:
+            uplink.abort()
+        if not settled:
+            self._settle(why, problem)
+
+    def _settle(self, why: Outcome, problem: Problem | None = None) -> None:
+        end = now()
+        usage = self._meter.settle(why) if self._meter is not None else None
+        op, target, caller = self._op, self._target, self._caller
+        self._kit.ledger.put(
+            Record(
+                at=time.time(),
+                request_id=self._envelope.request_id,
+                method=self._head.method,
+                path=self._head.path,
+                status=self._status,
+                outcome=why,
+                duration=end - self._began,
+                first_byte=None if self._first_byte is None else self._first_byte - self._began,
+                profile=self._kit.gate.profile.name,
+                caller="" if caller is None else caller.id,
+                dialect=self._surface.name if self._dialect is None else self._dialect.name,
+                provider="" if target is None else target.provider.name,
+                model="" if target is None else target.model,
+                tokens_in=0 if usage is None else usage.input,
+                tokens_out=0 if usage is None else usage.output,
+                tokens_estimated=usage is not None and usage.estimated,
+                streamed=op is not None and op.stream,
+                error="" if problem is None else problem.code,
+                detail="" if problem is None else problem.detail or problem.message,
+            )
+        )
+
+    def stop(self) -> None:
+        """The server stops."""
+        if self._state is _State.DRAINING:
+            self._over(Outcome.SERVER_STOPPING)
+        elif self._state is not _State.OVER:
+            self._fail(Problem("SERVER_RESTARTING"), Outcome.SERVER_STOPPING)
+
+    def tick(self, at: float) -> None:
+        """Hold the deadlines, and keep quiet streams alive; `at` is on the monotonic clock."""
+        state = self._state
+        if state is _State.READING:
+            return  # the front door's to watch
+        if state is _State.DRAINING:
+            if at - self._last_out > _DRAIN_TIME:
+                self._over(Outcome.COMPLETE)
+            return
+        assert self._target is not None and self._op is not None
+        times = self._target.provider.timeouts
+        if at - self._began > times.total:
+            text = f"the whole answer took more than {times.total:g} s"
+            self._timed_out(text, Outcome.TIMEOUT)
+            return
+        if not self._op.stream or self._paused:
+            return
+        if not self._has_begun:
+            if at - self._began > times.first_event:
+                self._timed_out(f"no event within {times.first_event:g} s", Outcome.UPSTREAM_ERROR)
+                return
+        elif at - self._last_in > times.idle:
+            self._timed_out(f"nothing for {times.idle:g} s", Outcome.UPSTREAM_CUT)
+            return
+        self._keep_alive(at)
+
+    @property
+    def _has_begun(self) -> bool:
+        return self._pipe is not None and self._pipe.phase is not Phase.PREAMBLE
+
+    def _timed_out(self, text: str, why: Outcome) -> None:
+        assert self._target is not None
+        problem = problem_for(UpstreamError(Fault.TIMEOUT, text), self._target.provider)
+        self._fail(problem, why)
+
+    def _keep_alive(self, at: float) -> None:
+        """A stream's head after `head_after`, and a comment whenever nothing was sent for `quiet` seconds."""
+        limits = self._kit.limits
+        if self._head_sent:
+            if at - self._last_out >= limits.quiet:
+                self._last_out = at
+                self._down.write(self._encode().keepalive)
+        elif at - self._began >= limits.head_after:
+            self._send_head()
+            self._first_byte = None  # of the answer there is none yet
+            self._last_out = at
+            self._down.write(self._encode().keepalive)
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))

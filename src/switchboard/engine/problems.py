@@ -1,0 +1,70 @@
+"""What a client is told when a provider failed: never in the provider's words, but for a request that it refused."""
+
+from __future__ import annotations
+
+from switchboard.core.errors import Fault, Problem, UpstreamError
+from switchboard.core.ports import Provider
+
+_UNREACHABLE = (Fault.REFUSED, Fault.DNS, Fault.TLS, Fault.PROXY, Fault.RESET)
+#: What providers call the kinds of error that come as an event of a stream, in place of a status.
+_STATUS_OF = {
+    "invalid_request_error": 400,
+    "not_found_error": 404,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "permission_error": 403,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "overloaded_error": 529,
+}
+
+
+def problem_for(error: UpstreamError, provider: Provider) -> Problem:
+    """`error` as a client may see it; the whole of it goes into the problem's `detail`, for the log."""
+    title = provider.title
+    detail = f"{provider.name}: {error}"
+    match error.fault:
+        case Fault.STATUS | Fault.EVENT:
+            return _answered(error, title, detail)
+        case Fault.CONNECT_TIMEOUT | Fault.TIMEOUT:
+            return Problem("PROVIDER_TIMEOUT", f"{title} did not answer in time.", detail=detail)
+        case Fault.CUT:
+            return Problem("PROVIDER_CUT", f"{title}'s answer was cut off.", detail=detail)
+        case Fault.PROTOCOL | Fault.TOO_LARGE:
+            return Problem("PROVIDER_PROTOCOL", f"{title}'s answer could not be understood.", detail=detail)
+        case Fault.FULL:
+            return Problem("OVERLOADED", detail=detail)
+        case fault:
+            assert fault in _UNREACHABLE
+            return Problem("PROVIDER_UNREACHABLE", f"{title} could not be reached.", detail=detail)
+
+
+def _answered(error: UpstreamError, title: str, detail: str) -> Problem:
+    status = error.status or _STATUS_OF.get(error.type or "") or _STATUS_OF.get(error.code or "") or 503
+    if status in (401, 403):
+        return Problem("PROVIDER_AUTH", f"{title} did not accept this server's credentials.", detail=detail)
+    if status == 429:
+        text = f"{title} is limiting requests; try again later."
+        return Problem("PROVIDER_RATE_LIMITED", text, detail=detail, retry_after=_seconds(error.retry_after))
+    if status in (400, 404, 413, 422):
+        return Problem("PROVIDER_REJECTED", f"{title} did not accept the request.", detail=detail, upstream=error)
+    if status == 408:
+        return Problem("PROVIDER_TIMEOUT", f"{title} did not answer in time.", detail=detail)
+    if status >= 500 or status == 409:
+        text = f"{title} is unavailable; try again later."
+        return Problem("PROVIDER_UNAVAILABLE", text, detail=detail, retry_after=_seconds(error.retry_after))
+    return Problem("PROVIDER_PROTOCOL", f"{title}'s answer could not be understood.", detail=detail)
+
+
+def _seconds(retry_after: str | None) -> str | None:
+    """The provider's ``retry-after`` where it is a plausible number of seconds; dates and oddities are not passed on."""
+    if retry_after is None:
+        return None
+    try:
+        seconds = float(retry_after)
+    except ValueError:
+        return None
+    if not 0 <= seconds <= 86_400:
+        return None
+    return str(max(1, -int(-seconds // 1)))

@@ -1,0 +1,672 @@
+"""The front door: the protocol class that uvicorn is handed as ``http=``.
+
+It parses requests (httptools), holds their deadlines and sizes, and keeps pipelined requests apart. A request that the
+`Door` takes goes to its `Intake` by callback, the hot way; every other one runs in uvicorn's own ASGI cycle, the
+ordinary way. What is wrong with the HTTP itself is answered here, in the words of `Door.reject`.
+
+While a request is answered the socket is read on, so that a client that leaves is seen at once; what a client sends
+ahead meanwhile is kept up to `FrontLimits.pipeline` bytes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from typing import Any, Final, Protocol, cast
+from urllib.parse import unquote
+
+import httptools
+from msgspec import Struct
+from uvicorn.config import Config
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.server import ServerState
+
+from switchboard.core.clock import now
+from switchboard.core.errors import Problem
+from switchboard.core.types import HeaderList, Headers, Outcome, RequestHead
+
+_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_GRACE: Final = 10.0  # seconds before the minimum rate of a body counts
+_LINGER: Final = 2.0  # seconds that a client has to read the last answer before the connection is broken off
+_DRAIN: Final = 64 * 1024  # bytes of a body that nobody wants and that are read all the same
+
+
+# where a connection stands
+_IDLE: Final = 0  # between two requests
+_IN_HEAD: Final = 1
+_IN_BODY: Final = 2
+_ANSWERING: Final = 3
+_LINGERING: Final = 4  # the last answer is out; the client has a moment to read it
+
+
+class FrontLimits(Struct, frozen=True):
+    """What a client may send, and how slowly.
+
+    Bytes: `head` (all of it), `url`, `body` (JSON), `pipeline` (sent ahead while an answer is under way). Seconds:
+    `head_time`, `idle_time` (between requests), `write_time` (a client that reads nothing). `body_rate` is the least
+    bytes a second after the first ten seconds. `connections` is how many there may be at a time.
+    """
+
+    head: int = 64 * 1024
+    headers: int = 100
+    url: int = 8 * 1024
+    body: int = 32 * 1024 * 1024
+    pipeline: int = 64 * 1024
+    head_time: float = 10.0
+    idle_time: float = 75.0
+    write_time: float = 60.0
+    body_rate: int = 1024
+    connections: int = 10_000
+
+
+class Intake(Protocol):
+    """The hot way of one request: takes its body and hears of its client."""
+
+    def on_body(self, data: bytes, end: bool) -> None:
+        """Some of the body; `end` with the last of it."""
+
+    def left(self, why: Outcome) -> None:
+        """The client is gone."""
+
+    def pause(self) -> None:
+        """The client reads more slowly than is written."""
+
+    def resume(self) -> None:
+        """The client has caught up."""
+
+
+class Door(Protocol):
+    """What the app gives the front door."""
+
+    limits: FrontLimits
+
+    def enter(self, head: RequestHead, reply: Reply) -> Intake | None:
+        """Take a request the hot way, or None for the ordinary one."""
+
+    def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, HeaderList, bytes]:
+        """Status, headers and body for a request that is not even HTTP as it should be; logs it."""
+
+
+class _Request:
+    """One request of a connection: its head, and where its body goes."""
+
+    __slots__ = (
+        "answered",
+        "body",
+        "complete",
+        "cycle",
+        "expects",
+        "head",
+        "intake",
+        "keep_alive",
+        "size",
+        "url",
+        "version",
+    )
+
+    def __init__(self, head: RequestHead, url: bytes, version: str, keep_alive: bool) -> None:
+        self.head = head
+        self.url = url
+        self.version = version
+        self.keep_alive = keep_alive
+        self.expects = head.headers.get(b"expect", b"").lower() == b"100-continue"
+        self.body = b""  # what came before the request had its turn
+        self.size = 0
+        self.complete = False
+        self.answered = False
+        self.intake: Intake | None = None
+        self.cycle: RequestResponseCycle | None = None
+
+    @property
+    def drains(self) -> bool:
+        """Whether an answer before the end of the body may leave the connection open: what is left is little."""
+        length = self.head.headers.get(b"content-length")
+        return self.complete or (length is not None and int(length) <= _DRAIN and not self.expects)
+
+
+class Reply:
+    """Writes the answer to one hot request; a `core.ports.Downstream`. Deaf once the answer is over."""
+
+    __slots__ = ("_chunked", "_connection", "_head", "_request")
+
+    def __init__(self, connection: FrontProtocol, request: _Request) -> None:
+        self._connection: FrontProtocol | None = connection
+        self._request = request
+        self._head = b""
+        self._chunked = False
+
+    def head(self, status: int, headers: HeaderList, length: int | None) -> None:
+        """Status and headers; they go out with the first bytes of the body."""
+        if self._connection is None:
+            return
+        request = self._request
+        lines = [STATUS_LINE[status]]
+        for name, value in self._connection.default_headers:
+            lines += (name, b": ", value, b"\r\n")
+        for name, value in headers:
+            lines += (name, b": ", value, b"\r\n")
+        if length is not None:
+            lines.append(b"content-length: %d\r\n" % length)
+        elif request.version == "1.0":
+            request.keep_alive = False
+        else:
+            self._chunked = True
+            lines.append(b"transfer-encoding: chunked\r\n")
+        if not request.keep_alive or not request.drains:
+            request.keep_alive = False
+            lines.append(b"connection: close\r\n")
+        lines.append(b"\r\n")
+        self._head = b"".join(lines)
+
+    def write(self, data: bytes) -> None:
+        if self._connection is not None and (data or self._head):
+            self._connection.write(self._framed(data))
+
+    def _framed(self, data: bytes) -> bytes:
+        if self._chunked and data:
+            data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
+        elif self._head:
+            data = self._head + data
+        self._head = b""
+        return data
+
+    def end(self, data: bytes = b"") -> None:
+        """The body is whole with `data`."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            framed = self._framed(data)
+            if self._chunked:
+                framed += b"0\r\n\r\n"
+            if framed:
+                connection.write(framed)
+            connection.answered(self._request)
+
+    def fail(self, last: bytes) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            if last or self._head:
+                connection.write(self._framed(last))
+            connection.close()
+
+    def continue_(self) -> None:
+        request = self._request
+        if request.expects and not request.complete and self._connection is not None:
+            self._connection.write(_CONTINUE)
+
+    def detach(self) -> None:
+        """The connection is gone."""
+        self._connection = None
+
+
+class FrontProtocol(asyncio.Protocol):
+    """One client connection. Made by uvicorn; `door` comes by `functools.partial`."""
+
+    __slots__ = (
+        "_ahead",
+        "_app_state",
+        "_broken",
+        "_config",
+        "_current",
+        "_door",
+        "_failing",
+        "_flow",
+        "_head_size",
+        "_headers",
+        "_limits",
+        "_loop",
+        "_parser",
+        "_peer",
+        "_queue",
+        "_receiving",
+        "_server_state",
+        "_since",
+        "_stalled",
+        "_state",
+        "_stopping",
+        "_transport",
+        "_unsent",
+        "_url",
+    )
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        door: Door,
+    ) -> None:
+        self._config = config
+        self._server_state = server_state
+        self._app_state = app_state
+        self._loop = _loop or asyncio.get_running_loop()
+        self._door = door
+        self._limits = door.limits
+        self._transport: asyncio.Transport = cast("asyncio.Transport", None)
+        self._flow: FlowControl | None = None
+        self._parser = httptools.HttpRequestParser(self)
+        self._peer = ""
+        self._current: _Request | None = None  # being answered
+        self._receiving: _Request | None = None  # its body is still coming
+        self._queue: deque[_Request] = deque()
+        self._ahead = 0
+        self._failing: Problem | None = None  # why no further request is read
+        self._broken = False  # the connection is over: whatever comes is thrown away
+        self._stopping = False
+        self._stalled = 0.0
+        self._unsent = 0
+        self._since = now()
+        self._state = _IN_HEAD
+        self._head_size = 0
+        self._url = b""
+        self._headers: Headers = {}
+
+    # ---- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        peer = transport.get_extra_info("peername")
+        self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        connections = cast("set[Any]", self._server_state.connections)
+        connections.add(self)
+        if len(connections) > self._limits.connections:
+            self._give_up(Problem("OVERLOADED", "The server has as many connections as it can hold."))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        cast("set[Any]", self._server_state.connections).discard(self)
+        self._gone(Outcome.CLIENT_LEFT)
+
+    def eof_received(self) -> bool:
+        return False  # a client that closed its half counts as gone
+
+    def pause_writing(self) -> None:
+        self._stalled = now()
+        if self._flow is not None:
+            self._flow.pause_writing()
+        if self._current is not None and self._current.intake is not None:
+            self._current.intake.pause()
+
+    def resume_writing(self) -> None:
+        self._stalled = 0.0
+        if self._flow is not None:
+            self._flow.resume_writing()
+        if self._current is not None and self._current.intake is not None:
+            self._current.intake.resume()
+
+    def data_received(self, data: bytes) -> None:
+        if self._broken or self._failing is not None:
+            return
+        if self._state == _IDLE:
+            self._since = now()
+            self._state = _IN_HEAD
+        elif self._state == _ANSWERING:
+            self._ahead += len(data)
+            if self._ahead > self._limits.pipeline:
+                self._gone(Outcome.CLIENT_LEFT)
+                self._transport.abort()
+                return
+        if self._state == _IN_HEAD or self._state == _ANSWERING:
+            self._head_size += len(data)
+        self._feed(data)
+
+    def _feed(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as e:
+            self._upgrade(data[e.args[0] if e.args else len(data) :])
+        except httptools.HttpParserError as e:
+            cause = e.__context__
+            problem = cause if isinstance(cause, Problem) else None
+            if cause is not None and problem is None and isinstance(e, httptools.HttpParserCallbackError):
+                logging.getLogger(__name__).error("reading a request failed", exc_info=cause)
+                problem = Problem("INTERNAL_ERROR")
+            self._fail(problem or Problem("BAD_REQUEST", f"This is not HTTP as it should be: {e}"))
+        else:
+            in_head = self._receiving is None and self._state == _IN_HEAD
+            if in_head and self._head_size > self._limits.head:
+                self._fail(self._too_large(b""))
+
+    # ---- httptools
+
+    def on_message_begin(self) -> None:
+        self._url = b""
+        self._headers = {}
+
+    def on_url(self, url: bytes) -> None:
+        self._url += url
+        if len(self._url) > self._limits.url:
+            raise Problem("URI_TOO_LONG", f"The URL is longer than {self._limits.url} bytes.")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        headers = self._headers
+        known = headers.get(name)
+        if known is None:
+            headers[name] = value
+            if len(headers) > self._limits.headers:
+                raise Problem("HEADERS_TOO_LARGE", f"There are more than {self._limits.headers} headers.")
+        elif name == b"host" or name == b"content-length":
+            raise Problem("BAD_REQUEST", f"There are two {name.decode()} headers.")
+        else:
+            headers[name] = known + (b"; " if name == b"cookie" else b", ") + value
+            if len(headers[name]) > self._limits.head:
+                raise self._too_large(name)
+
+    def on_headers_complete(self) -> None:
+        headers = self._headers
+        parser = self._parser
+        version = parser.get_http_version()
+        coding = headers.get(b"transfer-encoding")
+        if coding is not None:
+            if b"content-length" in headers:
+                raise Problem("BAD_REQUEST", "A request has content-length or transfer-encoding, not both.")
+            if coding.strip().lower() != b"chunked" or version != "1.1":
+                raise Problem("BAD_REQUEST", "The only transfer-encoding read here is chunked.")
+        if b"host" not in headers and version == "1.1":
+            raise Problem("BAD_REQUEST", "The host header is missing.")
+        if sum(map(len, headers)) + sum(map(len, headers.values())) + len(self._url) > self._limits.head:
+            raise self._too_large(b"")
+        raw_path, _, query = self._url.partition(b"?")
+        path = raw_path.decode("latin-1")
+        if "%" in path:
+            path = unquote(path)
+        elif path[:1] != "/":
+            path = self._absolute(path)
+        head = RequestHead(parser.get_method().decode("ascii"), path, query, headers, self._peer, self._scheme())
+        request = _Request(head, self._url, version, version != "1.0" and parser.should_keep_alive())
+        self._receiving = request
+        self._head_size = 0
+        if parser.should_upgrade() and headers.get(b"upgrade", b"").lower() != b"websocket":
+            return  # `_upgrade` reads it again without
+        if self._current is None:
+            self._begin(request)
+        else:
+            self._queue.append(request)
+
+    def on_body(self, data: bytes) -> None:
+        request = self._receiving
+        if request is None:
+            return
+        request.size += len(data)
+        if request is not self._current:
+            request.body += data
+        elif request.intake is not None:
+            request.intake.on_body(data, False)
+        elif request.cycle is not None:
+            self._cold_body(request, data)
+
+    def on_message_complete(self) -> None:
+        request, self._receiving = self._receiving, None
+        if request is None:
+            return
+        request.complete = True
+        if request is not self._current:
+            return
+        self._state = _ANSWERING
+        if request.answered:
+            self._next(request)
+        else:
+            self._whole(request)
+
+    # ---- one request after the other
+
+    def _scheme(self) -> str:
+        return "https" if self._transport.get_extra_info("sslcontext") else "http"
+
+    def _absolute(self, target: str) -> str:
+        """The path of a request target that is not one: absolute form, or "*"."""
+        if target.startswith(("http://", "https://")):
+            return "/" + target.split("://", 1)[1].partition("/")[2]
+        return target
+
+    def _too_large(self, name: bytes) -> Problem:
+        what = f"The header {name.decode('latin-1')} is" if name else "The headers are"
+        if not self._headers and len(self._url) > self._limits.url:
+            return Problem("URI_TOO_LONG", f"The URL is longer than {self._limits.url} bytes.")
+        return Problem("HEADERS_TOO_LARGE", f"{what} larger than {self._limits.head} bytes.")
+
+    def _begin(self, request: _Request) -> None:
+        """It is `request`'s turn."""
+        self._current = request
+        self._state = _ANSWERING if request.complete else _IN_BODY
+        self._since = now()
+        reply = Reply(self, request)
+        request.intake = self._door.enter(request.head, reply)
+        if self._current is not request:
+            return  # answered on its head alone
+        if request.intake is None:
+            self._begin_cold(request)
+        if request.body and self._current is request:
+            body, request.body = request.body, b""
+            if request.intake is not None:
+                request.intake.on_body(body, False)
+            else:
+                self._cold_body(request, body)
+        if request.complete and self._current is request:
+            self._whole(request)
+
+    def _whole(self, request: _Request) -> None:
+        """All of the request's body has come."""
+        if request.intake is not None:
+            request.intake.on_body(b"", True)
+        elif request.cycle is not None:
+            request.cycle.more_body = False
+            request.cycle.message_event.set()
+
+    def _begin_cold(self, request: _Request) -> None:
+        head = request.head
+        length = head.headers.get(b"content-length", b"0")
+        if int(length) > self._limits.body:
+            self._fail(Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._limits.body} bytes."))
+            return
+        if self._flow is None:
+            self._flow = FlowControl(self._transport)
+        sockname = self._transport.get_extra_info("sockname")
+        scope: Any = {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": request.version,
+            "method": head.method,
+            "scheme": head.scheme,
+            "path": head.path,
+            "raw_path": request.url.partition(b"?")[0],
+            "query_string": head.query,
+            "root_path": "",
+            "headers": list(head.headers.items()),
+            "client": (self._peer, 0),
+            "server": sockname[:2] if isinstance(sockname, tuple) else None,
+            "state": self._app_state.copy(),
+        }
+        request.cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self._transport,
+            flow=self._flow,
+            logger=logging.getLogger("uvicorn.error"),
+            access_logger=logging.getLogger("uvicorn.access"),
+            access_log=False,
+            default_headers=self.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=request.expects,
+            keep_alive=request.keep_alive,
+            on_response=lambda: self.answered(request),
+        )
+        task = self._loop.create_task(request.cycle.run_asgi(self._config.loaded_app))
+        self._server_state.tasks.add(task)
+        task.add_done_callback(self._server_state.tasks.discard)
+
+    def _cold_body(self, request: _Request, data: bytes) -> None:
+        cycle = request.cycle
+        if cycle is None or cycle.response_complete:
+            return
+        if request.size > self._limits.body:
+            self._fail(Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._limits.body} bytes."))
+            return
+        cycle.body += data
+        cycle.message_event.set()
+
+    def answered(self, request: _Request) -> None:
+        """The answer to `request` is written: the next one's turn, or the end."""
+        if self._current is not request:
+            return
+        self._server_state.total_requests += 1
+        request.answered = True
+        if not request.keep_alive or self._stopping or not request.drains:
+            self._current = None
+            self._hang_up()
+        elif request.complete:
+            self._next(request)
+        else:
+            request.intake = request.cycle = None  # the rest of the body is read and thrown away
+
+    def _next(self, request: _Request) -> None:
+        self._current = None
+        if self._queue:
+            self._begin(self._queue.popleft())
+        elif self._failing is not None:
+            self._give_up(self._failing)
+        else:
+            self._ahead = 0
+            self._since = now()
+            self._state = _IN_HEAD if self._head_size else _IDLE
+
+    def _hang_up(self) -> None:
+        """Close so that what was written still reaches a client that is in the middle of sending."""
+        self._broken = True
+        if self._receiving is not None and self._transport.can_write_eof():
+            self._state = _LINGERING
+            self._since = now()
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _upgrade(self, rest: bytes) -> None:
+        request, self._receiving = self._receiving, None
+        if request is None:
+            return
+        headers = request.head.headers
+        if headers.get(b"upgrade", b"").lower() == b"websocket":
+            request.complete = True
+            request.keep_alive = False
+            if request is self._current and request.cycle is not None:
+                request.cycle.keep_alive = False
+            if request is self._current:
+                self._state = _ANSWERING
+                self._whole(request)
+            return
+        # Some clients offer h2c with every request (RFC 9113 lets a server pass it over): read it again without.
+        lines = [b"%b %b HTTP/1.1\r\n" % (request.head.method.encode(), request.url)]
+        for name, value in headers.items():
+            if name not in (b"upgrade", b"http2-settings", b"connection"):
+                lines.append(b"%b: %b\r\n" % (name, value))
+        self._parser = httptools.HttpRequestParser(self)
+        self._feed(b"".join(lines) + b"\r\n" + rest)
+
+    # ---- faults
+
+    def _fail(self, problem: Problem) -> None:
+        """Something is wrong with what the client sends: answer it when the answers before it are out, and close."""
+        self._failing = problem
+        current = self._current
+        if current is None:
+            self._give_up(problem)
+        elif not current.complete:  # its own body is what is wrong
+            self._drop(current, Outcome.REFUSED)
+            self._give_up(problem)
+
+    def _give_up(self, problem: Problem) -> None:
+        """Answer with `problem` and hang up."""
+        if self._broken:
+            return
+        head = self._receiving.head if self._receiving is not None else None
+        status, headers, body = self._door.reject(problem, head)
+        lines = [STATUS_LINE[status]]
+        for name, value in (*self.default_headers, *headers):
+            lines += (name, b": ", value, b"\r\n")
+        lines.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
+        self._transport.write(b"".join(lines) + body)
+        self._broken = True
+        self._current = None
+        self._state = _LINGERING
+        self._since = now()
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._transport.close()
+
+    def _drop(self, request: _Request, why: Outcome) -> None:
+        """Nobody is left to hear the answer to `request`."""
+        if request.intake is not None:
+            request.intake.left(why)
+        if request.cycle is not None:
+            request.cycle.disconnected = True
+            request.cycle.message_event.set()
+            if self._flow is not None:
+                self._flow.resume_writing()
+
+    def _gone(self, why: Outcome) -> None:
+        """The client is gone, or as good as gone."""
+        self._broken = True
+        self._queue.clear()
+        request, self._current = self._current, None
+        if request is not None:
+            self._drop(request, why)
+
+    # ---- what `Reply` and the server ask
+
+    @property
+    def default_headers(self) -> HeaderList:
+        """The ``date`` header, kept up to date by uvicorn."""
+        return self._server_state.default_headers
+
+    def write(self, data: bytes) -> None:
+        self._transport.write(data)
+
+    def close(self) -> None:
+        """Flush and close, whatever was promised."""
+        self._broken = True
+        self._current = None
+        self._transport.close()
+
+    def shutdown(self) -> None:
+        """The server stops: idle connections close now, others after their answer."""
+        self._stopping = True
+        if self._current is None:
+            self._transport.close()
+        else:
+            self._current.keep_alive = False
+            if self._current.cycle is not None:
+                self._current.cycle.keep_alive = False
+
+    def tick(self, at: float) -> None:
+        """Hold the deadlines; `at` is on the monotonic clock (seconds)."""
+        limits = self._limits
+        waited = at - self._since
+        if self._stalled:
+            self._check_stall(at)
+        elif self._broken:
+            if self._state == _LINGERING and waited > _LINGER:
+                self._transport.abort()
+        elif self._state == _IN_HEAD:
+            if waited > limits.head_time:
+                if self._head_size:
+                    self._give_up(Problem("REQUEST_TIMEOUT", "The headers took too long to arrive."))
+                else:
+                    self._transport.close()
+        elif self._state == _IN_BODY:
+            request = self._receiving
+            if request is not None and waited > _GRACE and request.size < limits.body_rate * (waited - _GRACE):
+                self._fail(Problem("REQUEST_TIMEOUT", "The body took too long to arrive."))
+        elif self._state == _IDLE and waited > limits.idle_time:
+            self._transport.close()
+
+    def _check_stall(self, at: float) -> None:
+        unsent = self._transport.get_write_buffer_size()
+        if unsent < self._unsent:
+            self._stalled = at
+        elif at - self._stalled > self._limits.write_time:
+            self._gone(Outcome.CLIENT_STALLED)
+            self._transport.abort()
+        self._unsent = unsent

@@ -1,0 +1,383 @@
+"""The upstream pool: HTTP/1.1 to providers over kept-alive connections, pushed, with backpressure.
+
+`UpstreamPool` is a `core.ports.Transport`. A call goes out on an idle connection of its origin, or on a new one (TLS, and
+through ``HTTPS_PROXY`` where the environment names one). A connection that turns out to have been closed while it was
+idle is replaced once, when nothing of an answer has come. What can go wrong is told as `core.errors.UpstreamError`:
+
+- connecting: `Fault.REFUSED`, `DNS`, `TLS`, `PROXY`, `CONNECT_TIMEOUT`, `FULL`
+- afterwards: `Fault.RESET` (broken), `CUT` (ended early), `PROTOCOL` (not HTTP, or a coding nobody asked for)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import zlib
+from typing import Any, Final, cast
+
+import httptools
+
+from switchboard.core.errors import Fault, UpstreamError
+from switchboard.core.ports import Flow, UpstreamSink
+from switchboard.core.types import Call, Headers
+from switchboard.net.dial import Dialer
+
+_MAX_HEAD: Final = 64 * 1024
+_INFLATE_STEP: Final = 256 * 1024
+
+
+class _Request:
+    """A call under way: what `UpstreamPool.send` returns. It outlives its connection when that one was stale."""
+
+    __slots__ = ("aborted", "call", "connection", "dial", "paused", "pool", "retried", "sink")
+
+    def __init__(self, pool: UpstreamPool, call: Call, sink: UpstreamSink) -> None:
+        self.pool = pool
+        self.call = call
+        self.sink = sink
+        self.connection: _Connection | None = None
+        self.dial: asyncio.Task[None] | None = None
+        self.retried = False
+        self.paused = False
+        self.aborted = False
+
+    def pause(self) -> None:
+        self.paused = True
+        if self.connection is not None:
+            self.connection.pause_reading()
+
+    def resume(self) -> None:
+        self.paused = False
+        if self.connection is not None:
+            self.connection.resume_reading()
+
+    def abort(self) -> None:
+        self.aborted = True
+        if self.dial is not None:
+            self.dial.cancel()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.request = None
+            connection.close()
+
+    def failed(self, error: UpstreamError) -> None:
+        """Tell the sink, unless it has turned away."""
+        if not self.aborted:
+            self.aborted = True
+            self.sink.on_error(error)
+
+
+class _Connection(asyncio.Protocol):
+    """One connection to an origin; carries one request at a time."""
+
+    __slots__ = (
+        "_bytes_in",
+        "_done",
+        "_framed",
+        "_head_bytes",
+        "_headers",
+        "_inflate",
+        "_no_body",
+        "_origin",
+        "_parser",
+        "_pool",
+        "_reading",
+        "_status",
+        "_transport",
+        "idle_since",
+        "request",
+        "reused",
+    )
+
+    def __init__(self, pool: UpstreamPool, origin: tuple[str, str, int]) -> None:
+        self._pool = pool
+        self._origin = origin
+        self._transport: asyncio.Transport | None = None
+        self._parser = httptools.HttpResponseParser(self)
+        self._reading = True
+        self.request: _Request | None = None
+        self.reused = False
+        self.idle_since = 0.0
+        self._begin()
+
+    def _begin(self) -> None:
+        self._bytes_in = 0
+        self._done = False
+        self._head_bytes = 0
+        self._status = 0
+        self._headers: Headers = {}
+        self._framed = False
+        self._no_body = False
+        self._inflate: Any = None
+
+    # -- towards the provider
+
+    def carry(self, request: _Request) -> None:
+        """Send `request` on this connection."""
+        assert self._transport is not None
+        self.request = request
+        request.connection = self
+        call = request.call
+        self._transport.write(
+            b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b"
+            % (call.method, call.target, call.head, len(call.body), call.body)
+        )
+        if request.paused:
+            self.pause_reading()
+
+    def pause_reading(self) -> None:
+        if self._reading and self._transport is not None:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        if not self._reading and self._transport is not None:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def close(self) -> None:
+        """Break the connection off."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        request = self.request
+        if request is None:
+            self.close()  # an idle connection has nothing to say
+            return
+        self._bytes_in += len(data)
+        if not self._status:
+            self._head_bytes += len(data)
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            self._broken(UpstreamError(Fault.PROTOCOL, "an upgrade that nobody asked for"))
+        except httptools.HttpParserError as e:
+            cause = e.__context__
+            if isinstance(cause, UpstreamError):
+                self._broken(cause)
+            else:
+                self._broken(UpstreamError(Fault.PROTOCOL, f"not HTTP: {e}"))
+        else:
+            if self._done:
+                self._free()
+            elif not self._status and self._head_bytes > _MAX_HEAD:
+                self._broken(UpstreamError(Fault.PROTOCOL, "the answer's headers are too large"))
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.forget(self._origin, self)
+        self._transport = None
+        request, self.request = self.request, None
+        if request is None:
+            return
+        request.connection = None
+        if self._status and not self._framed and exc is None:
+            request.aborted = True
+            request.sink.on_end()  # a body without a length ends with its connection
+        elif self.reused and self._bytes_in == 0 and not request.retried and not request.aborted:
+            request.retried = True
+            self._pool.dial(request)
+        elif self._bytes_in == 0 or exc is not None:
+            request.failed(UpstreamError(Fault.RESET, str(exc or "the connection was closed without an answer")))
+        else:
+            request.failed(UpstreamError(Fault.CUT, "the connection was closed in the middle of the answer"))
+
+    def _broken(self, error: UpstreamError) -> None:
+        request, self.request = self.request, None
+        self.close()
+        if request is not None:
+            request.connection = None
+            request.failed(error)
+
+    def _free(self) -> None:
+        """The answer is whole, and nothing came behind it."""
+        if self._framed and self._parser.should_keep_alive():
+            self.resume_reading()
+            self.reused = True
+            self._begin()
+            self._pool.keep(self._origin, self)
+        elif self._transport is not None:
+            self._transport.close()
+
+    # -- httptools
+
+    def on_message_begin(self) -> None:
+        if self._done:
+            raise UpstreamError(Fault.PROTOCOL, "an answer that nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        name = name.lower()
+        known = self._headers.get(name)
+        self._headers[name] = value if known is None else known + b", " + value
+
+    def on_headers_complete(self) -> None:
+        status = self._parser.get_status_code()
+        if status < 200:
+            return
+        request = self.request
+        if request is None:
+            return
+        headers = self._headers
+        self._framed = b"content-length" in headers or b"chunked" in headers.get(b"transfer-encoding", b"").lower()
+        if status in (204, 304):
+            self._framed = True
+        coding = headers.get(b"content-encoding", b"identity").strip().lower()
+        if coding in (b"gzip", b"x-gzip", b"deflate"):
+            self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+        elif coding not in (b"identity", b""):
+            raise UpstreamError(Fault.PROTOCOL, f"content-encoding {coding.decode('latin-1')!r} was not asked for")
+        self._status = status
+        request.sink.on_head(status, headers)
+
+    def on_body(self, data: bytes) -> None:
+        request = self.request
+        if request is None:
+            return
+        if self._inflate is None:
+            request.sink.on_data(data)
+            return
+        try:
+            while data and self.request is request:
+                out = self._inflate.decompress(data, _INFLATE_STEP)
+                data = self._inflate.unconsumed_tail
+                if out:
+                    request.sink.on_data(out)
+        except zlib.error as e:
+            raise UpstreamError(Fault.PROTOCOL, f"its gzip is broken: {e}") from None
+
+    def on_message_complete(self) -> None:
+        if self._parser.get_status_code() < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
+            self._headers = {}
+            return
+        request = self.request
+        if request is None:
+            return
+        self.request = None
+        self._done = True
+        request.connection = None
+        request.aborted = True
+        if self._inflate is not None and not self._inflate.eof:
+            request.sink.on_error(UpstreamError(Fault.CUT, "its gzip ended early"))
+        else:
+            request.sink.on_end()
+
+
+class UpstreamPool:
+    """Connections to providers. Made and used inside one event loop.
+
+    `dialer` opens connections (`net.dial`), `limit` is the most connections to one origin at a time, `keep_idle` the
+    seconds that one may wait for its next call.
+    """
+
+    def __init__(self, dialer: Dialer, *, limit: int = 4096, keep_idle: float = 60.0) -> None:
+        self._dialer = dialer
+        self._limit = limit
+        self._keep_idle = keep_idle
+        self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
+        self._count: dict[tuple[str, str, int], int] = {}
+        self._dials: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._closed = False
+
+    @property
+    def open(self) -> int:
+        """How many connections there are, idle ones included."""
+        return sum(self._count.values())
+
+    def send(self, call: Call, sink: UpstreamSink) -> Flow:
+        """Begin `call`; see `core.ports.Transport`."""
+        request = _Request(self, call, sink)
+        idle = self._idle.get(call.origin)
+        if idle:
+            idle.pop().carry(request)
+        else:
+            self.dial(request)
+        return request
+
+    def dial(self, request: _Request) -> None:
+        """Open a connection for `request`."""
+        origin = request.call.origin
+        count = self._count.get(origin, 0)
+        if count >= self._limit:
+            error = UpstreamError(Fault.FULL, f"all {self._limit} connections to the provider are busy")
+            self._loop.call_soon(request.failed, error)
+            return
+        self._count[origin] = count + 1
+        task = self._loop.create_task(self._dial(request))
+        request.dial = task
+        self._dials.add(task)
+        task.add_done_callback(self._dials.discard)
+
+    async def _dial(self, request: _Request) -> None:
+        call = request.call
+        connection = _Connection(self, call.origin)
+        try:
+            async with asyncio.timeout(call.connect_timeout):
+                await self._dialer.connect(call.origin, lambda: connection)
+        except BaseException as e:
+            self._release(call.origin)
+            connection.close()
+            request.dial = None
+            if isinstance(e, UpstreamError):
+                request.failed(e)
+            elif isinstance(e, TimeoutError):
+                text = f"no connection within {call.connect_timeout:g} s"
+                request.failed(UpstreamError(Fault.CONNECT_TIMEOUT, text))
+            elif isinstance(e, ssl.SSLError):
+                request.failed(UpstreamError(Fault.TLS, str(e)))
+            elif isinstance(e, OSError):
+                request.failed(UpstreamError(Fault.REFUSED, e.strerror or str(e)))
+            else:
+                raise
+            return
+        request.dial = None
+        if request.aborted:
+            connection.close()
+        else:
+            connection.carry(request)
+
+    def keep(self, origin: tuple[str, str, int], connection: _Connection) -> None:
+        """`connection` is free for the next call."""
+        if self._closed:
+            connection.close()
+            return
+        connection.idle_since = self._loop.time()
+        self._idle.setdefault(origin, []).append(connection)
+
+    def forget(self, origin: tuple[str, str, int], connection: _Connection) -> None:
+        """`connection` is gone."""
+        idle = self._idle.get(origin)
+        if idle and connection in idle:
+            idle.remove(connection)
+        self._release(origin)
+
+    def _release(self, origin: tuple[str, str, int]) -> None:
+        left = self._count.get(origin, 0) - 1
+        if left > 0:
+            self._count[origin] = left
+        else:
+            self._count.pop(origin, None)
+
+    def tick(self, now: float) -> None:
+        """Close connections that were idle too long; `now` is the event loop's time."""
+        for connections in self._idle.values():
+            # the last ones in are the first ones out, so the oldest stand in front
+            while connections and now - connections[0].idle_since > self._keep_idle:
+                connections.pop(0).close()
+
+    def close(self) -> None:
+        """Close idle connections and stop dialling; calls under way are their owners' to abort."""
+        self._closed = True
+        for task in list(self._dials):
+            task.cancel()
+        for connections in self._idle.values():
+            while connections:
+                connections.pop().close()

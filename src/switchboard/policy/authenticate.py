@@ -1,0 +1,47 @@
+"""Who asks, by what the request's headers carry."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Sequence
+
+from switchboard.core.errors import Problem
+from switchboard.core.types import Caller, Headers
+
+_CHALLENGE = ((b"www-authenticate", b'Bearer realm="switchboard"'),)
+
+
+def presented(headers: Headers) -> bytes:
+    """The key that a request shows: ``Authorization: Bearer …`` or ``x-api-key``; b"" where it shows none."""
+    authorization = headers.get(b"authorization")
+    if authorization is not None:
+        scheme, _, token = authorization.partition(b" ")
+        if scheme.lower() == b"bearer":
+            return token.strip()
+    return headers.get(b"x-api-key", b"").strip()
+
+
+class AccessKeys:
+    """One or several access keys, any of which opens every surface. No keys: everybody is let in."""
+
+    def __init__(self, keys: Sequence[str]) -> None:
+        self._keys = [k.encode() for k in keys]
+        self._callers = [Caller("key:" + hashlib.sha256(k).hexdigest()[:12], "access_key") for k in self._keys]
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def identify(self, headers: Headers, peer: str) -> Caller:
+        """Who asks. Raises `Problem` (401). Takes the same time whichever key is wrong, and wherever it is wrong."""
+        if not self._keys:
+            return Caller(peer)
+        shown = presented(headers)
+        found: Caller | None = None
+        for key, caller in zip(self._keys, self._callers, strict=True):
+            if hmac.compare_digest(shown, key):
+                found = caller
+        if found is None:
+            message = "The access key is not valid." if shown else "An access key is needed: Authorization: Bearer KEY."
+            raise Problem("UNAUTHORIZED", message, headers=_CHALLENGE)
+        return found

@@ -1,0 +1,80 @@
+"""Which provider and which of its models answer a request."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from switchboard.core.errors import Problem
+from switchboard.core.ports import Provider
+from switchboard.core.types import Generate
+from switchboard.policy.profile import Profile
+
+MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@-]{1,256}")
+
+
+class Target(Struct, gc=False):
+    """A provider, the model asked of it, and whether that is another one than the client asked for."""
+
+    provider: Provider
+    model: str
+    substituted: bool = False
+
+
+class Routing:
+    """Finds targets among `providers`."""
+
+    def __init__(self, providers: Mapping[str, Provider]) -> None:
+        self.providers = providers
+        self._listed = {m: p for p in reversed(list(providers.values())) for m in p.models}
+
+    def default(self, profile: Profile) -> Target:
+        """What answers where no model is named. Raises `Problem` where the settings name none."""
+        provider = self.providers[profile.provider]
+        model = profile.model or (provider.models[0] if provider.models else "")
+        if not model:
+            raise Problem("INVALID_REQUEST", "model: name one; the settings of this server name none.", param="model")
+        return self._named(model, provider) or Target(provider, model)
+
+    def _named(self, model: str, default: Provider) -> Target | None:
+        """The target that `model` names: listed by a provider, or written ``provider/model``."""
+        if model in default.models:
+            return Target(default, model)
+        listed = self._listed.get(model)
+        if listed is not None:
+            return Target(listed, model)
+        name, slash, rest = model.partition("/")
+        if slash and rest and name in self.providers:
+            return Target(self.providers[name], rest)
+        return None
+
+    def target(self, op: Generate, profile: Profile, *, documents: bool) -> Target:
+        """What answers `op`. Raises `Problem`: 400 for a name that cannot be one, on ``/v1`` 404 for an unknown one."""
+        asked = op.model
+        if not asked:
+            return self.default(profile)
+        if MODEL_NAME.fullmatch(asked) is None:
+            text = "model: a name is 1 to 256 letters, digits and . _ : / @ -"
+            raise Problem("INVALID_MODEL", text, param="model")
+        if "model" in profile.locked:
+            return self._instead(op, profile)
+        default = self.providers[profile.provider]
+        if not profile.models or asked in profile.models:
+            named = self._named(asked, default)
+            if named is not None:
+                return named
+            if asked == profile.model or (default.capabilities.any_model and not default.models):
+                return Target(default, asked)
+        if documents:
+            return self._instead(op, profile)
+        raise Problem("MODEL_NOT_FOUND", f"The model '{asked}' does not exist here.", param="model")
+
+    def _instead(self, op: Generate, profile: Profile) -> Target:
+        target = self.default(profile)
+        if target.model != op.model:
+            target.substituted = True
+            op.drop("model")
+        return target

@@ -1,0 +1,99 @@
+"""The declaration of the offline provider, and the transport that answers its calls inside this process."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from switchboard.core.capabilities import Capabilities
+from switchboard.core.errors import Fault, UpstreamError
+from switchboard.core.ports import Flow, ProviderDialect, UpstreamSink
+from switchboard.core.types import Call, Operation, Timeouts
+from switchboard.dialects.openai_chat import OpenAIChat
+from switchboard.providers.offline.models import MODELS, Cut, Script, Wait, script_for
+
+_CHAT: Final = OpenAIChat()
+_ORIGIN: Final = ("offline", "offline", 0)
+
+
+class OfflineProvider:
+    """Answers by itself. `pace` is the seconds between two words of a streamed answer."""
+
+    capabilities = Capabilities(any_model=False)
+    title = "Offline"
+    secrets: tuple[str, ...] = ()
+    configured = True
+
+    def __init__(self, name: str = "offline", *, pace: float = 0.02, timeouts: Timeouts | None = None) -> None:
+        self.name = name
+        self.timeouts = timeouts or Timeouts()
+        self.models = tuple(MODELS)
+        self.transport = OfflineTransport(pace)
+
+    def dialect(self, operation: Operation, prefer: str) -> ProviderDialect:
+        return _CHAT
+
+    def call(self, operation: Operation, body: bytes, trace: bytes) -> Call:
+        return Call(_ORIGIN, b"POST", b"/chat/completions", b"", body)
+
+    def list_models(self) -> Call | None:
+        return None
+
+
+class OfflineTransport:
+    """A `core.ports.Transport` that plays scripts (`providers.offline.models`) instead of reaching a network."""
+
+    def __init__(self, pace: float) -> None:
+        self._pace = pace
+
+    def send(self, call: Call, sink: UpstreamSink) -> Flow:
+        return _Playback(script_for(call.body, self._pace), sink)
+
+
+class _Playback:
+    """Plays one script into a sink, a step at a time, from the event loop's timers."""
+
+    def __init__(self, script: Script, sink: UpstreamSink) -> None:
+        self._script = script
+        self._sink = sink
+        self._loop = asyncio.get_running_loop()
+        self._paused = False
+        self._timer: asyncio.Handle | None = self._loop.call_soon(self._step)
+
+    def pause(self) -> None:
+        self._paused = True
+
+    def resume(self) -> None:
+        self._paused = False
+        if self._timer is None:
+            self._timer = self._loop.call_soon(self._step)
+
+    def abort(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._paused = True
+        self._script.close()
+
+    def _step(self) -> None:
+        self._timer = None
+        if self._paused:
+            return
+        try:
+            step = next(self._script)
+        except StopIteration:
+            self._paused = True
+            self._sink.on_end()
+            return
+        if isinstance(step, Wait):
+            self._timer = self._loop.call_later(step.seconds, self._step)
+            return
+        # the next step is on its way before the sink is told of this one, for the sink may abort
+        self._timer = self._loop.call_soon(self._step)
+        if isinstance(step, bytes):
+            self._sink.on_data(step)
+        elif isinstance(step, Cut):
+            self.abort()
+            self._sink.on_error(UpstreamError(Fault.CUT, "the script ends here"))
+        else:
+            self._sink.on_head(step.status, step.headers)

@@ -1,0 +1,162 @@
+"""What every request gets before anybody asks what it wants: an id, a look at its host and origin, CORS headers, the
+client's real address. Code that both shells call, not middleware."""
+
+from __future__ import annotations
+
+import re
+from binascii import hexlify
+from os import urandom
+from typing import Final
+
+from msgspec import Struct
+
+from switchboard.core.errors import Problem
+from switchboard.core.types import Envelope, HeaderList, RequestHead
+from switchboard.net.address import Networks, is_loopback, split_host
+
+_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
+_TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,200})?")
+_TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
+_EXPOSED: Final = (
+    b"x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
+    b"x-switchboard-model, x-switchboard-dropped"
+)
+_UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
+
+
+class EnvelopeSettings(Struct, frozen=True):
+    """`hosts` are the names answered to (empty: any, unless `loopback`); `origins` the browsers' pages that may ask;
+    `own` this server's own origins; `proxies` whose ``x-forwarded-*`` are believed; `https` demands TLS."""
+
+    hosts: frozenset[str] = frozenset()
+    loopback: bool = True
+    origins: frozenset[str] = frozenset()
+    own: frozenset[str] = frozenset()
+    proxies: Networks = Networks([])
+    https: bool = False
+    public_url: str = ""
+
+
+class Envelopes:
+    """Makes the `Envelope` of each request."""
+
+    def __init__(self, settings: EnvelopeSettings) -> None:
+        self._s = settings
+
+    def open(self, head: RequestHead) -> Envelope:
+        """The envelope of a request; its `problem` says if the request is to be refused at once."""
+        h = head.headers
+        asked = h.get(b"x-request-id")
+        if asked is not None and _REQUEST_ID.fullmatch(asked):
+            request_id = asked
+        else:
+            request_id = hexlify(urandom(12))
+        headers: HeaderList = [(b"x-request-id", request_id)]
+        peer, scheme = head.peer, head.scheme
+        if self._s.proxies and peer in self._s.proxies:
+            peer, scheme = self._forwarded(head)
+        problem = None
+        if not head.path.startswith("/health"):
+            problem = self._host(h.get(b"host", b"")) or self._https(head, scheme, headers)
+        origin = h.get(b"origin")
+        if origin is not None:
+            refused = self._origin(origin, head, headers)
+            problem = problem or refused
+        trace = self._trace(head) if b"traceparent" in h else b""
+        return Envelope(request_id.decode(), headers, peer, trace, problem)
+
+    def _host(self, value: bytes) -> Problem | None:
+        s = self._s
+        if not s.loopback and not s.hosts:
+            return None
+        name, _ = split_host(value.decode("latin-1"))
+        if name in s.hosts or (s.loopback and is_loopback(name)):
+            return None
+        return Problem("UNKNOWN_HOST", "This server does not answer for that host name; add it to `hosts`.")
+
+    def _https(self, head: RequestHead, scheme: str, headers: HeaderList) -> Problem | None:
+        if not self._s.https:
+            return None
+        if scheme == "https":
+            headers.append((b"strict-transport-security", b"max-age=31536000"))
+            return None
+        host = head.headers.get(b"host", b"").decode("latin-1")
+        base = self._s.public_url or f"https://{host}"
+        query = "?" + head.query.decode("latin-1") if head.query else ""
+        location = f"{base.rstrip('/')}{_quote(head.path)}{query}".encode("latin-1", "replace")
+        return Problem("HTTPS_REQUIRED", headers=((b"location", location),))
+
+    def allows(self, origin: str) -> bool:
+        """Whether a page of `origin` may ask, and with credentials."""
+        return origin in self._s.origins or origin in self._s.own
+
+    def _origin(self, value: bytes, head: RequestHead, headers: HeaderList) -> Problem | None:
+        origin = value.decode("latin-1")
+        headers.append((b"vary", b"Origin"))
+        if self.allows(origin) or self._same(origin, head):
+            headers += (
+                (b"access-control-allow-origin", value),
+                (b"access-control-allow-credentials", b"true"),
+                (b"access-control-expose-headers", _EXPOSED),
+            )
+            return None
+        if "*" in self._s.origins:  # pages from anywhere, but none of them with cookies
+            headers += ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED))
+            return None
+        # A page elsewhere could send what needs no preflight; it could not read the answer, but it would be paid for.
+        if head.method in _UNSAFE:
+            return Problem("ORIGIN_NOT_ALLOWED", "This origin is not allowed; add it to `cors.origins`.")
+        return None
+
+    def _same(self, origin: str, head: RequestHead) -> bool:
+        """A page of this very server, as long as it is reached over loopback."""
+        if not self._s.loopback:
+            return False
+        scheme, _, authority = origin.partition("://")
+        host = head.headers.get(b"host", b"").decode("latin-1").lower()
+        return scheme in ("http", "https") and authority == host and is_loopback(split_host(host)[0])
+
+    def preflight(self, head: RequestHead, envelope: Envelope) -> HeaderList | None:
+        """The answer's headers if `head` is a CORS preflight, else None."""
+        wanted = head.headers.get(b"access-control-request-method")
+        if head.method != "OPTIONS" or wanted is None or b"origin" not in head.headers:
+            return None
+        headers = list(envelope.headers)
+        if any(name == b"access-control-allow-origin" for name, _ in headers):
+            headers.append((b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
+            asked = head.headers.get(b"access-control-request-headers")
+            if asked:
+                headers.append((b"access-control-allow-headers", asked))
+            headers.append((b"access-control-max-age", b"600"))
+            if head.headers.get(b"access-control-request-private-network") == b"true":
+                headers.append((b"access-control-allow-private-network", b"true"))
+        return headers
+
+    def _forwarded(self, head: RequestHead) -> tuple[str, str]:
+        """Address and scheme as the trusted proxies tell them: the last address that is not a proxy's own."""
+        peer = head.peer
+        hops = head.headers.get(b"x-forwarded-for", b"").decode("latin-1").split(",")
+        for hop in reversed([x.strip() for x in hops if x.strip()]):
+            name, _ = split_host(hop)
+            peer = name
+            if name not in self._s.proxies:
+                break
+        scheme = head.headers.get(b"x-forwarded-proto", b"").decode("latin-1").split(",")[-1].strip().lower()
+        return peer[:64], scheme if scheme in ("http", "https") else head.scheme
+
+    def _trace(self, head: RequestHead) -> bytes:
+        parent = head.headers[b"traceparent"]
+        if not _TRACEPARENT.fullmatch(parent):
+            return b""
+        line = b"traceparent: " + parent + b"\r\n"
+        state = head.headers.get(b"tracestate")
+        if state is not None and _TRACESTATE.fullmatch(state):
+            line += b"tracestate: " + state + b"\r\n"
+        return line
+
+
+def _quote(path: str) -> str:
+    from urllib.parse import quote
+
+    return quote(path, safe="/:@!$&'()*+,;=~-._")

@@ -1,0 +1,113 @@
+"""The OpenAPI document: FastAPI's own, and the hot endpoints that FastAPI never sees."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from switchboard.dialects._openai_shapes import ChatRequest
+from switchboard.surface.operations import error_schema
+from switchboard.surface.web_chat import FORMATS
+
+_HELLO = {"messages": [{"role": "user", "content": "Hello there"}]}
+_CHUNK = 'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1750000000,"model":"echo","choices":[{"index":0,"delta":{"role":"assistant","content":"Hello "},"logprobs":null,"finish_reason":null}]}\n\n'  # noqa: E501
+_COMPLETION = {
+    "id": "chatcmpl-1",
+    "object": "chat.completion",
+    "created": 1750000000,
+    "model": "echo",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello there"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
+}
+
+
+def extend(document: dict[str, Any], chat_paths: list[str]) -> dict[str, Any]:
+    """Add the hot endpoints and the key to FastAPI's `document`. `chat_paths` are where the web chat is served."""
+    schemas = document.setdefault("components", {}).setdefault("schemas", {})
+    (chat,), components = msgspec.json.schema_components([ChatRequest], ref_template="#/components/schemas/{name}")
+    schemas.update(components)
+    schemas["OpenAIError"] = error_schema(openai=True)
+    schemas["Error"] = error_schema(openai=False)
+    document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{}, {"key": []}]
+    paths = document["paths"]
+    paths["/v1/chat/completions"] = {"post": _completions(chat)}
+    for path in chat_paths:
+        paths[path] = {"post": _web_chat(chat)}
+    return document
+
+
+def _completions(request: dict[str, Any]) -> dict[str, Any]:
+    stream = _HELLO | {"model": "echo", "stream": True}
+    return {
+        "tags": ["chat"],
+        "summary": "OpenAI's chat completions",
+        "description": "As OpenAI's own; members that are not named here go to the provider untouched.",
+        "operationId": "v1_chat_completions",
+        "requestBody": _body(request, {"whole": _HELLO | {"model": "echo"}, "streamed": stream}),
+        "responses": _responses(
+            "OpenAIError", {"application/json": {"example": _COMPLETION}, "text/event-stream": {"example": _CHUNK}}
+        ),
+    }
+
+
+def _web_chat(request: dict[str, Any]) -> dict[str, Any]:
+    simple = 'data: {"content":"Hello ","done":false}\n\ndata: {"content":"","done":true}\n\n'
+    ui = {"id": "c1", "trigger": "submit-message", "messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}
+    examples = {
+        "simple": _HELLO,
+        "whole": _HELLO | {"stream": False},
+        "openai": _HELLO | {"model": "gpt-4o", "max_tokens": 1000},
+        "echo test": {"message": "Hello there"},
+        "useChat": ui,
+        "deep-chat": {"messages": [{"role": "user", "text": "Hello there"}]},
+    }
+    schema = {"anyOf": [request, {"type": "object"}]}
+    return {
+        "tags": ["chat"],
+        "summary": "Chat, in the format that the frontend was written for",
+        "description": f"The formats are {', '.join(FORMATS)}; the setting is `chat.format`.",
+        "parameters": [
+            {
+                "name": "format",
+                "in": "query",
+                "required": False,
+                "description": "The format of this answer.",
+                "schema": {"type": "string", "enum": list(FORMATS)},
+            }
+        ],
+        "requestBody": _body(schema, examples),
+        "responses": _responses(
+            "Error",
+            {
+                "application/json": {"example": {"content": "Hello there", "done": True}},
+                "text/event-stream": {"example": simple},
+                "text/plain": {"example": "Hello there"},
+            },
+        ),
+    }
+
+
+def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: {"value": value} for name, value in examples.items()}
+    return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
+
+
+def _responses(error: str, content: dict[str, Any]) -> dict[str, Any]:
+    failed = {"application/json": {"schema": {"$ref": f"#/components/schemas/{error}"}}}
+    meanings = {
+        400: "The request is not valid.",
+        401: "An access key is needed.",
+        403: "This origin is not allowed.",
+        404: "There is no such model.",
+        413: "The body is too large.",
+        415: "The body is not JSON.",
+        429: "Too many requests.",
+        500: "The provider has no key, or something went wrong here.",
+        502: "The provider could not be reached, or its answer not be understood.",
+        503: "The provider is unavailable.",
+        504: "The provider did not answer in time.",
+    }
+    answers: dict[str, Any] = {"200": {"description": "The answer, whole or as a stream.", "content": content}}
+    return answers | {str(s): {"description": text, "content": failed} for s, text in meanings.items()}

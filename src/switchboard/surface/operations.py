@@ -1,0 +1,148 @@
+"""What operators and load balancers ask: health, status, metrics; and ``/v1/models``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, Field
+
+from switchboard import __version__
+from switchboard.core.clock import now
+from switchboard.core.errors import Problem
+from switchboard.engine.catalog import Catalog
+from switchboard.telemetry.metrics import CONTENT_TYPE, Metrics
+
+
+class Health(BaseModel):
+    """``GET /health``."""
+
+    status: str = Field(description='"ok", or "stopping" while the server ends.', examples=["ok"])
+    uptime: float = Field(description="Seconds since the server began.", examples=[12.5])
+    connections: int = Field(description="Open WebSockets.", examples=[0])
+    requests: int = Field(description="Requests under way.", examples=[1])
+    version: str = Field(examples=["0.1.0"])
+
+
+class Live(BaseModel):
+    """``GET /health/live``."""
+
+    status: str = Field(examples=["ok"])
+
+
+class Ready(BaseModel):
+    """``GET /health/ready``."""
+
+    status: str = Field(description='"ready" or "stopping".', examples=["ready"])
+    checks: dict[str, str] = Field(examples=[{"server": "ok"}])
+
+
+class Status(BaseModel):
+    """``GET /api/status``."""
+
+    status: str = Field(examples=["ok"])
+    version: str = Field(examples=["0.1.0"])
+    endpoints: list[str] = Field(examples=[["POST /api/chat"]])
+    connections: int = Field(description="Open WebSockets.", examples=[0])
+
+
+class Model(BaseModel):
+    """OpenAI's model object."""
+
+    id: str = Field(examples=["echo"])
+    object: str = "model"
+    created: int = Field(examples=[1750000000])
+    owned_by: str = Field(examples=["offline"])
+
+
+class ModelList(BaseModel):
+    """OpenAI's list of models."""
+
+    object: str = "list"
+    data: list[Model]
+
+
+class State:
+    """What the endpoints tell of the process. `stopping` is set when the server begins to end."""
+
+    def __init__(self, requests: Callable[[], int]) -> None:
+        self.began = now()
+        self.requests = requests
+        self.stopping = False
+
+
+def router(
+    state: State, metrics: Metrics, catalog: Callable[[], Catalog], endpoints: Callable[[], list[str]]
+) -> APIRouter:
+    """The endpoints. `catalog` gives the current runtime's; `endpoints` the list that ``/api/status`` shows."""
+    r = APIRouter()
+
+    @r.get("/health", tags=["operations"], summary="Is it up?")
+    async def health() -> Health:
+        return Health(
+            status="stopping" if state.stopping else "ok",
+            uptime=round(now() - state.began, 3),
+            connections=0,
+            requests=state.requests(),
+            version=__version__,
+        )
+
+    @r.get("/health/live", tags=["operations"], summary="Is the process alive?")
+    async def live() -> Live:
+        return Live(status="ok")
+
+    @r.get(
+        "/health/ready",
+        tags=["operations"],
+        summary="May traffic be sent here?",
+        responses={503: {"model": Ready, "description": "Not now."}},
+    )
+    async def ready(response: Response) -> Ready:
+        if state.stopping:
+            response.status_code = 503
+            response.headers["retry-after"] = "5"
+            return Ready(status="stopping", checks={"server": "stopping"})
+        return Ready(status="ready", checks={"server": "ok"})
+
+    @r.get("/api/status", tags=["operations"], summary="What is served here?")
+    @r.get("/api/v1/status", include_in_schema=False)
+    async def status() -> Status:
+        return Status(status="ok", version=__version__, endpoints=endpoints(), connections=0)
+
+    @r.get(
+        "/metrics",
+        tags=["operations"],
+        summary="Metrics for Prometheus",
+        response_class=Response,
+        responses={200: {"content": {"text/plain": {}}}},
+    )
+    async def prometheus() -> Response:
+        return Response(metrics.expose(), headers={"content-type": CONTENT_TYPE})
+
+    @r.get("/v1/models", tags=["models"], summary="List models")
+    async def models() -> ModelList:
+        return ModelList(data=[Model(**m) for m in await catalog().models()])
+
+    @r.get("/v1/models/{model:path}", tags=["models"], summary="One model", responses={404: {"description": "No such."}})
+    async def model(model: str, request: Request) -> Model:
+        for m in await catalog().models():
+            if m["id"] == model:
+                return Model(**m)
+        shown = model[:256].encode("ascii", "replace").decode()
+        raise Problem("MODEL_NOT_FOUND", f"The model '{shown}' does not exist here.", param="model")
+
+    return r
+
+
+def error_schema(openai: bool) -> dict[str, Any]:
+    """The JSON schema of an error, for the OpenAPI document."""
+    members: dict[str, Any] = {"message": {"type": "string"}, "code": {"type": ["string", "null"]}}
+    if openai:
+        members |= {"type": {"type": "string"}, "param": {"type": ["string", "null"]}}
+    error = {"type": "object", "properties": members, "required": ["message", "code"]}
+    return {
+        "type": "object",
+        "properties": {"error": error, "request_id": {"type": "string"}},
+        "required": ["error", "request_id"],
+    }

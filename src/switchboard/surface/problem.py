@@ -1,0 +1,56 @@
+"""How an error looks on each surface."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+
+from switchboard.core.errors import Problem
+from switchboard.core.masking import mask_all
+from switchboard.core.types import HeaderList
+from switchboard.dialects.openai_chat import error_body
+
+_encode: Final = msgspec.json.Encoder().encode
+_JSON: Final = (b"content-type", b"application/json")
+
+
+def headers(problem: Problem) -> HeaderList:
+    """The headers that every answer to `problem` carries."""
+    out: HeaderList = [_JSON, *problem.headers]
+    if problem.retry_after is not None:
+        out.append((b"retry-after", problem.retry_after.encode("latin-1")))
+    if problem.code == "API_KEY_NOT_CONFIGURED":
+        out.append((b"x-should-retry", b"false"))  # the OpenAI SDKs try a 500 again otherwise
+    return out
+
+
+def openai(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) -> tuple[int, HeaderList, bytes]:
+    """``/v1``: OpenAI's error object. A provider's refusal keeps its status, type, param and code, and its message
+    without secrets (`secrets` and whatever looks like one) and hosts."""
+    body: dict[str, Any] = error_body(problem)
+    status = problem.status
+    if problem.upstream is not None:
+        status = problem.upstream.status or status
+        said = mask_all(problem.upstream.message, secrets)
+        body["message"] = said or problem.message
+    return status, headers(problem), _encode({"error": body, "request_id": request_id})
+
+
+def common(problem: Problem, request_id: str) -> tuple[int, HeaderList, bytes]:
+    """The documents' paths and everything else."""
+    error = {"message": problem.message, "code": problem.code}
+    return problem.status, headers(problem), _encode({"error": error, "request_id": request_id})
+
+
+def deep_chat(problem: Problem, request_id: str) -> tuple[int, HeaderList, bytes]:
+    """What the deep-chat component shows: ``error`` is a text."""
+    body = {"error": problem.message, "code": problem.code, "request_id": request_id}
+    return problem.status, headers(problem), _encode(body)
+
+
+def for_path(path: str, problem: Problem, request_id: str) -> tuple[int, HeaderList, bytes]:
+    """The shape of the surface that `path` belongs to."""
+    if path == "/v1" or path.startswith("/v1/"):
+        return openai(problem, request_id)
+    return common(problem, request_id)

@@ -1,0 +1,198 @@
+"""The log: one line a request and whatever else has to be said, as JSON or for people, on standard error.
+
+Lines go out in batches from a thread of their own, so that a blocked terminal or pipe never blocks an answer; at most
+`_BACKLOG` bytes wait, what is over that is thrown away and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterable
+from typing import Final
+
+import msgspec
+
+from switchboard.core.clock import wall_iso
+from switchboard.core.masking import mask_secrets
+from switchboard.telemetry.records import Record
+
+_BACKLOG: Final = 8 * 1024 * 1024
+_encode: Final = msgspec.json.Encoder().encode
+_LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+_COLORS: Final = {"ERROR": "31", "CRITICAL": "31", "WARNING": "33", "DEBUG": "2"}
+
+
+class Output:
+    """Writes bytes to a file descriptor from a thread."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+        self._waiting: list[bytes] = []
+        self._size = 0
+        self._wake = threading.Condition()
+        self._closing = False
+        self.lost = 0
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, data: bytes) -> None:
+        """Have `data` written soon."""
+        with self._wake:
+            if self._size + len(data) > _BACKLOG:
+                self.lost += data.count(b"\n")
+                return
+            self._waiting.append(data)
+            self._size += len(data)
+            self._wake.notify()
+
+    def _run(self) -> None:
+        while True:
+            with self._wake:
+                while not self._waiting and not self._closing:
+                    self._wake.wait()
+                data = b"".join(self._waiting)
+                self._waiting.clear()
+            if not data:
+                return
+            try:
+                while data:
+                    data = data[os.write(self._fd, data) :]
+            except OSError:
+                pass  # nobody reads the log any more; there is nowhere to say so
+            with self._wake:
+                self._size = sum(map(len, self._waiting))
+
+    def close(self, timeout: float = 2.0) -> None:
+        """Write what waits, but no longer than `timeout` seconds."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(timeout)
+
+
+class Log:
+    """Formats records and log messages. `style` is "json" or "human"; `secrets` never show, whoever says them."""
+
+    def __init__(self, output: Output, *, level: str, style: str, secrets: Iterable[str] = ()) -> None:
+        self.output = output
+        self.debug = level == "DEBUG"
+        self._human = style == "human"
+        self._secrets = tuple(s for s in secrets if s)
+        self._requests = _LEVELS[level] <= logging.INFO
+        self._threshold = _LEVELS[level]
+
+    def records(self, batch: list[Record]) -> None:
+        """Write one line a request."""
+        lines = [self._record(r) for r in batch if self._requests or r.status >= 500]
+        if lines:
+            self.output.write(b"".join(lines))
+
+    def _level(self, r: Record) -> str:
+        return "error" if r.status >= 500 else "warning" if r.error else "info"
+
+    def _record(self, r: Record) -> bytes:
+        detail = mask_secrets(r.detail, self._secrets) if r.detail else ""
+        if self._human:
+            return self._human_record(r, detail)
+        line: dict[str, object] = {
+            "ts": wall_iso(r.at),
+            "level": self._level(r),
+            "event": "request",
+            "request_id": r.request_id,
+            "method": r.method,
+            "path": r.path,
+            "status": r.status,
+            "outcome": r.outcome,
+            "ttfb_ms": None if r.first_byte is None else round(r.first_byte * 1e3, 1),
+            "duration_ms": round(r.duration * 1e3, 1),
+        }
+        if r.dialect:
+            line["profile"] = r.profile
+            line["dialect"] = r.dialect
+            line["provider"] = r.provider
+            line["model"] = r.model
+            line["tokens_in"] = r.tokens_in
+            line["tokens_out"] = r.tokens_out
+            line["tokens_estimated"] = r.tokens_estimated
+        if r.caller:
+            line["caller"] = r.caller
+        if r.error:
+            line["error"] = r.error
+        if detail:
+            line["detail"] = detail
+        return _encode(line) + b"\n"
+
+    def _human_record(self, r: Record, detail: str) -> bytes:
+        color = "31" if r.status >= 500 else "33" if r.error else "32"
+        text = f"{wall_iso(r.at)[11:23]} \x1b[{color}m{r.status}\x1b[0m {r.method} {_printable(r.path)}"
+        if r.dialect:
+            about = "~" if r.tokens_estimated else ""
+            text += f" {r.provider}/{r.model} ({r.dialect}) {about}{r.tokens_in}→{about}{r.tokens_out} tokens"
+        if r.first_byte is not None and r.streamed:
+            text += f" first {r.first_byte * 1e3:.0f} ms,"
+        text += f" {r.duration * 1e3:.0f} ms {r.outcome}"
+        if r.error:
+            text += f" {r.error}"
+        if detail:
+            text += f": {_printable(detail)}"
+        return f"{text} \x1b[2m{r.request_id}\x1b[0m\n".encode(errors="backslashreplace")
+
+    def say(self, level: str, message: str, logger: str = "switchboard", **fields: object) -> None:
+        """Write one message."""
+        if _LEVELS.get(level, logging.ERROR) < self._threshold:
+            return
+        message = mask_secrets(message, self._secrets)
+        if self._human:
+            color = _COLORS.get(level, "36")
+            more = "".join(f" {k}={v}" for k, v in fields.items())
+            text = f"{wall_iso()[11:23]} \x1b[{color}m{level.lower()}\x1b[0m {message}{mask_secrets(more, self._secrets)}\n"
+            self.output.write(text.encode(errors="backslashreplace"))
+            return
+        line = {"ts": wall_iso(), "level": level.lower(), "event": "message", "logger": logger, "message": message}
+        masked = {k: mask_secrets(v, self._secrets) if isinstance(v, str) else v for k, v in fields.items()}
+        self.output.write(_encode(line | masked) + b"\n")
+
+    def body(self, direction: str, request_id: str, data: bytes) -> None:
+        """At ``DEBUG``: what was sent or received, secrets masked, at most 4 KB of it."""
+        if self.debug:
+            text = data[:4096].decode("utf-8", "replace")
+            self.say("DEBUG", f"{direction}: {text}", request_id=request_id, bytes=len(data))
+
+
+def _printable(text: str) -> str:
+    return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
+
+
+class Handler(logging.Handler):
+    """Brings the messages of Python's `logging` into the log."""
+
+    def __init__(self, log: Log) -> None:
+        super().__init__()
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        message = record.getMessage()
+        if record.exc_info:
+            message += "\n" + logging.Formatter().formatException(record.exc_info)
+        level = record.levelname if record.levelname in _LEVELS else "ERROR"
+        self._log.say(level, message, record.name)
+
+
+def attach(log: Log, level: str) -> Handler:
+    """Send the messages of `logging` to `log`; libraries speak up from WARNING on."""
+    handler = Handler(log)
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(logging.WARNING)
+    logging.getLogger("switchboard").setLevel(_LEVELS[level])
+    return handler
+
+
+def style_for(setting: str) -> str:
+    """"json" or "human" for the setting "auto": human on a terminal."""
+    if setting != "auto":
+        return setting
+    return "human" if sys.stderr.isatty() else "json"

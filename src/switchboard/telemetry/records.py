@@ -1,0 +1,63 @@
+"""One record a request: what the log line and the metrics are made of."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from msgspec import Struct
+
+
+class Record(Struct, gc=False):
+    """A request that is over. Times are in seconds (`at` since the epoch); `first_byte` is None where none was sent.
+
+    `tokens_estimated` says that nobody counted and the figures are guessed from the length of the text.
+    """
+
+    at: float
+    request_id: str
+    method: str
+    path: str
+    status: int
+    outcome: str
+    duration: float
+    first_byte: float | None = None
+    profile: str = ""
+    caller: str = ""
+    dialect: str = ""
+    provider: str = ""
+    model: str = ""
+    tokens_in: int = 0
+    tokens_out: int = 0
+    tokens_estimated: bool = False
+    streamed: bool = False
+    error: str = ""
+    detail: str = ""
+
+
+class Ledger:
+    """Takes records and hands them on in batches. At most `size` wait; beyond that the oldest are lost and counted."""
+
+    def __init__(self, size: int = 50_000) -> None:
+        self._waiting: deque[Record] = deque(maxlen=size)
+        self._readers: list[Callable[[list[Record]], None]] = []
+        self.lost = 0
+
+    def read_by(self, reader: Callable[[list[Record]], None]) -> None:
+        """`reader` gets every batch."""
+        self._readers.append(reader)
+
+    def put(self, record: Record) -> None:
+        """A request is over."""
+        if len(self._waiting) == self._waiting.maxlen:
+            self.lost += 1
+        self._waiting.append(record)
+
+    def flush(self) -> None:
+        """Hand on what waits."""
+        if not self._waiting:
+            return
+        batch = list(self._waiting)
+        self._waiting.clear()
+        for reader in self._readers:
+            reader(batch)

@@ -1,0 +1,1 @@
+"""Framing, sans I/O: bytes in, frames out. No sockets, no meaning."""

@@ -1,0 +1,94 @@
+"""Server-sent events, cut out of a byte stream however it was chunked.
+
+Source: the HTML standard, section "Server-sent events": lines end in CRLF, LF or CR; a blank line ends an event; lines
+that begin with a colon are comments; the values of several ``data`` lines are joined with LF; one byte order mark at
+the start of the stream is passed over.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from msgspec import Struct
+
+#: Two line ends in a row. A CR counts as an end of its own only when no LF follows, so that CRLF is never read as two.
+_BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
+_LINE_END: Final = re.compile(rb"\r\n|\n|\r")
+_BOM: Final = b"\xef\xbb\xbf"
+
+
+class EventTooLargeError(ValueError):
+    """An event (or what was to become one) is over the limit."""
+
+
+class SSEvent(Struct, gc=False):
+    """One event: `raw` as it came, blank line included; `data` joined, None where it has no data line (a comment,
+    say); `name` the value of ``event``."""
+
+    raw: bytes
+    data: bytes | None
+    name: bytes = b""
+
+
+def parse_event(raw: bytes) -> SSEvent:
+    """Read the fields of one event; `raw` includes the blank line that ends it."""
+    if raw.startswith(b"data: ") and raw.count(b"\n") == 2 and b"\r" not in raw:
+        return SSEvent(raw, raw[6:-2])
+    data: list[bytes] = []
+    name = b""
+    for line in _LINE_END.split(raw.removeprefix(_BOM)):
+        field, colon, value = line.partition(b":")
+        if not field:
+            continue
+        value = value.removeprefix(b" ") if colon else b""
+        if field == b"data":
+            data.append(value)
+        elif field == b"event":
+            name = value
+    return SSEvent(raw, b"\n".join(data) if data else None, name)
+
+
+class EventSplitter:
+    """Cuts a stream into whole events. `limit` is the largest event in bytes.
+
+    The bytes of all events, joined, are the bytes that were fed, but for a tail that `rest` holds.
+    """
+
+    __slots__ = ("_buffer", "_limit", "_scanned")
+
+    def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._limit = limit
+
+    @property
+    def rest(self) -> bytes:
+        """What came after the last whole event."""
+        return bytes(self._buffer)
+
+    @property
+    def empty(self) -> bool:
+        """Whether nothing is held: the stream stands between two events."""
+        return not self._buffer
+
+    def feed(self, data: bytes) -> list[SSEvent]:
+        """The events that `data` completes, in order. Raises `EventTooLargeError`."""
+        buffer = self._buffer
+        buffer += data
+        events: list[SSEvent] = []
+        start = 0
+        # three bytes back: a blank line may be split anywhere in its up to four bytes
+        position = max(0, self._scanned - 3)
+        while (found := _BLANK_LINE.search(buffer, position)) is not None:
+            position = found.end()
+            if position - start > self._limit:
+                raise EventTooLargeError(f"an event of {position - start} bytes")
+            events.append(parse_event(bytes(buffer[start:position])))
+            start = position
+        if start:
+            del buffer[:start]
+        if len(buffer) > self._limit:
+            raise EventTooLargeError(f"an event of more than {len(buffer)} bytes")
+        self._scanned = len(buffer)
+        return events

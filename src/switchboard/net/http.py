@@ -77,11 +77,11 @@ class _Connection(asyncio.Protocol):
         "_head_bytes",
         "_headers",
         "_inflate",
-        "_no_body",
         "_origin",
         "_parser",
         "_pool",
         "_reading",
+        "_reusable",
         "_status",
         "_transport",
         "idle_since",
@@ -107,7 +107,7 @@ class _Connection(asyncio.Protocol):
         self._status = 0
         self._headers: Headers = {}
         self._framed = False
-        self._no_body = False
+        self._reusable = False
         self._inflate: Any = None
 
     # -- towards the provider
@@ -199,7 +199,7 @@ class _Connection(asyncio.Protocol):
 
     def _free(self) -> None:
         """The answer is whole, and nothing came behind it."""
-        if self._framed and self._parser.should_keep_alive():
+        if self._reusable:
             self.resume_reading()
             self.reused = True
             self._begin()
@@ -262,6 +262,7 @@ class _Connection(asyncio.Protocol):
             return
         self.request = None
         self._done = True
+        self._reusable = self._framed and self._parser.should_keep_alive()  # the parser forgets it after this
         request.connection = None
         request.aborted = True
         if self._inflate is not None and not self._inflate.eof:

@@ -4,7 +4,6 @@ client's real address. Code that both shells call, not middleware."""
 from __future__ import annotations
 
 import re
-from binascii import hexlify
 from os import urandom
 from typing import Final
 
@@ -22,6 +21,7 @@ _EXPOSED: Final = (
     b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     b"x-switchboard-model, x-switchboard-dropped"
 )
+_HOSTS_KNOWN: Final = 1024
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -38,11 +38,29 @@ class EnvelopeSettings(Struct, frozen=True):
     public_url: str = ""
 
 
+class _RequestIds:
+    """Random names of 96 bits, in hexadecimal; asks the system for randomness once in a thousand."""
+
+    def __init__(self) -> None:
+        self._stock = ""
+        self._next = 0
+
+    def __call__(self) -> bytes:
+        start = self._next
+        if start >= len(self._stock):
+            self._stock = urandom(12 * 1024).hex()
+            start = 0
+        self._next = start + 24
+        return self._stock[start : start + 24].encode()
+
+
 class Envelopes:
     """Makes the `Envelope` of each request."""
 
     def __init__(self, settings: EnvelopeSettings) -> None:
         self._s = settings
+        self._new_id = _RequestIds()
+        self._hosts: dict[bytes, bool] = {}  # verdicts on values of the host header
 
     def open(self, head: RequestHead) -> Envelope:
         """The envelope of a request; its `problem` says if the request is to be refused at once."""
@@ -51,7 +69,7 @@ class Envelopes:
         if asked is not None and _REQUEST_ID.fullmatch(asked):
             request_id = asked
         else:
-            request_id = hexlify(urandom(12))
+            request_id = self._new_id()
         headers: HeaderList = [(b"x-request-id", request_id)]
         peer, scheme = head.peer, head.scheme
         if self._s.proxies and peer in self._s.proxies:
@@ -67,11 +85,14 @@ class Envelopes:
         return Envelope(request_id.decode(), headers, peer, trace, problem)
 
     def _host(self, value: bytes) -> Problem | None:
-        s = self._s
-        if not s.loopback and not s.hosts:
-            return None
-        name, _ = split_host(value.decode("latin-1"))
-        if name in s.hosts or (s.loopback and is_loopback(name)):
+        known = self._hosts.get(value)
+        if known is None:
+            s = self._s
+            name, _ = split_host(value.decode("latin-1"))
+            known = not (s.loopback or s.hosts) or name in s.hosts or (s.loopback and is_loopback(name))
+            if len(self._hosts) < _HOSTS_KNOWN:
+                self._hosts[value] = known
+        if known:
             return None
         return Problem("UNKNOWN_HOST", "This server does not answer for that host name; add it to `hosts`.")
 

@@ -21,7 +21,7 @@ from switchboard.config.check import provider_type
 from switchboard.config.tree import ProviderSettings, Settings
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider, Surface
-from switchboard.core.types import Timeouts
+from switchboard.core.types import Timeouts, header
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
@@ -37,7 +37,7 @@ from switchboard.policy.routing import Routing
 from switchboard.providers.compatible import CompatibleProvider
 from switchboard.providers.offline import OfflineProvider
 from switchboard.providers.openai import OpenAIProvider
-from switchboard.shell.asgi import AsgiShell, problem_of_status
+from switchboard.shell.asgi import AsgiShell, header_pairs, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Routes, Switch
 from switchboard.surface import operations, pages
@@ -230,14 +230,14 @@ async def _explain(request: Request, error: Exception) -> Response:
         problem = problem_of_status(error.status_code)
         if error.headers and "allow" in {k.lower() for k in error.headers}:
             allow = next(v for k, v in error.headers.items() if k.lower() == "allow")
-            problem.headers = ((b"allow", allow.encode("latin-1")),)
+            problem.headers = header(b"allow", allow.encode("latin-1"))
     else:
         problem = Problem("INTERNAL_ERROR", detail=repr(error))
     told = request.scope.get("switchboard", {})
     told["problem"] = problem
     status, headers, body = shapes.for_path(request.url.path, problem, told.get("request_id", ""))
     response = Response(body, status)
-    response.raw_headers = [*headers, (b"content-length", b"%d" % len(body))]
+    response.raw_headers = [*header_pairs(headers), (b"content-length", b"%d" % len(body))]
     return response
 
 
@@ -279,7 +279,9 @@ def _type_of(settings: Settings, provider: str) -> str | None:
 
 def _timeouts(settings: Settings, row: ProviderSettings) -> Timeouts:
     common, own = settings.timeouts, row.timeouts
-    values = {k: getattr(own, k) if getattr(own, k) is not None else getattr(common, k) for k in Timeouts.__struct_fields__}
+    values = {
+        k: getattr(own, k) if getattr(own, k) is not None else getattr(common, k) for k in Timeouts.__struct_fields__
+    }
     return Timeouts(**values)
 
 

@@ -37,7 +37,9 @@ def default(
     port: Port = None,
     config: Config = None,
     reload: Reload = False,
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """The self-hosted backend between your apps and the AI providers. Without a command: serve."""
     if context.invoked_subcommand is None:

@@ -70,7 +70,7 @@ class Problem(Exception):  # noqa: N818  a problem is told to a client; not ever
 
     `code` is a key of `CODES`. `message` is shown; `param` names the field at fault; `detail` goes to the log only.
     `retry_after` is in seconds, as text. `upstream` is set where a provider's own 4xx is passed on: its `status`,
-    `type` and `code` replace ours on ``/v1``. `headers` are added to the answer.
+    `type` and `code` replace ours on ``/v1``. `headers` are lines added to the answer.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Problem(Exception):  # noqa: N818  a problem is told to a client; not ever
         detail: str = "",
         retry_after: str | None = None,
         upstream: UpstreamError | None = None,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
+        headers: bytes = b"",
     ) -> None:
         row = CODES[code]
         self.code = code

@@ -17,8 +17,8 @@ from switchboard.core.events import Answer, Event
 from switchboard.core.types import (
     Call,
     Generate,
-    HeaderList,
     Headers,
+    Lines,
     Operation,
     Outcome,
     RequestHead,
@@ -66,8 +66,11 @@ class Transport(Protocol):
 class Downstream(Protocol):
     """Where an answer goes: a client's connection, in either shell."""
 
-    def head(self, status: int, headers: HeaderList, length: int | None) -> None:
-        """Status and headers; `length` in bytes, None for a body whose end is not known yet."""
+    def head(self, status: int, headers: Lines) -> None:
+        """Status and headers of an answer whose length is not known yet."""
+
+    def whole(self, status: int, headers: Lines, body: bytes) -> None:
+        """All of an answer at once, in place of `head` and `end`."""
 
     def write(self, data: bytes) -> None:
         """Some of the body. Pushes back through the Exchange's `pause`."""
@@ -87,7 +90,7 @@ class Encoder(Protocol):
 
     content_type: bytes  # of a streamed answer
     whole_type: bytes  # of one that is not streamed
-    headers: HeaderList  # further headers of a streamed answer
+    headers: Lines  # further headers of a streamed answer
     keepalive: bytes  # may stand between two events; b"" where the dialect has no such thing
 
     def encode(self, events: Sequence[Event]) -> bytes:
@@ -152,7 +155,7 @@ class Context:
     `include_usage` is whether the client asked for usage in its stream; `max_event` is in bytes.
     """
 
-    __slots__ = ("created", "id", "include_usage", "max_event", "model", "streamed")
+    __slots__ = ("created", "id", "include_usage", "max_event", "model")
 
     def __init__(
         self,
@@ -160,14 +163,12 @@ class Context:
         model: str,
         created: int,
         *,
-        streamed: bool = True,
         include_usage: bool = False,
         max_event: int = 16 * 1024 * 1024,
     ) -> None:
         self.id = id
         self.model = model
         self.created = created
-        self.streamed = streamed
         self.include_usage = include_usage
         self.max_event = max_event
 
@@ -194,6 +195,9 @@ class ProviderDialect(Protocol):
 
     def answer(self, body: bytes) -> Answer:
         """Read a whole answer. Raises `UpstreamError` when it is not one."""
+
+    def meter(self, body: bytes, meter: Meter) -> None:
+        """Look into a whole answer that passes as it is. Raises `UpstreamError` when it is not one."""
 
     def tap(self, context: Context, meter: Meter) -> Pipe:
         """A pipe that leaves the stream as it is, for a client that speaks this very dialect."""
@@ -237,5 +241,5 @@ class Surface(Protocol):
     def read(self, head: RequestHead, body: bytes) -> tuple[ClientDialect, Generate]:
         """Read a request's body. Raises `Problem`."""
 
-    def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, HeaderList, bytes]:
-        """An error in this surface's own shape: status, headers, body. `dialect` is None where it is not known yet."""
+    def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, Lines, bytes]:
+        """An error in this surface's own shape: status, header lines, body. `dialect` is None where it is not known yet."""

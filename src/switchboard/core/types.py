@@ -11,8 +11,8 @@ from switchboard.core.errors import Problem
 
 #: Header names in lower case; repeated headers are joined with ", " ("; " for cookies).
 Headers = dict[bytes, bytes]
-#: Headers of an answer, in order.
-HeaderList = list[tuple[bytes, bytes]]
+#: Header lines of an answer or a call, as they go over the wire, each ended by CRLF.
+Lines = bytes
 
 
 class RequestHead(Struct, gc=False):
@@ -99,6 +99,13 @@ class Generate(Struct):
         self.raw_messages = None
 
 
+def header(name: bytes, value: bytes) -> Lines:
+    """One header line. Raises `ValueError` for a value that would break out of it."""
+    if b"\r" in value or b"\n" in value or b"\0" in value:
+        raise ValueError("a header's value has no line ends")
+    return b"%b: %b\r\n" % (name, value)
+
+
 class Caller(Struct, frozen=True, gc=False):
     """Who asks. `id` is what limits and bills go by; `kind` is how they were known: "open" or "access_key"."""
 
@@ -143,7 +150,7 @@ class Envelope(Struct, gc=False):
     """
 
     request_id: str
-    headers: HeaderList
+    headers: Lines
     peer: str
-    trace: bytes = b""
+    trace: Lines = b""
     problem: Problem | None = None

@@ -83,7 +83,7 @@ class TokenUsage(Struct, gc=False):
 
 
 class Chunk(Struct):
-    choices: list[ChunkChoice] | None | UnsetType = UNSET
+    choices: list[ChunkChoice] | UnsetType | None = UNSET
     usage: TokenUsage | None = None
     error: Raw | UnsetType = UNSET
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from switchboard.core.errors import Problem
 from switchboard.core.events import Answer, Event, Refusal, Text
 from switchboard.core.ports import Context
-from switchboard.core.types import Generate, HeaderList
+from switchboard.core.types import Generate, Lines
 from switchboard.dialects._openai_shapes import encode
 from switchboard.dialects.openai_chat import invalid
 
@@ -64,7 +64,7 @@ class DeepChatEncoder:
 
     content_type = b"text/event-stream"
     whole_type = b"application/json"
-    headers: HeaderList = []
+    headers: Lines = b""
     keepalive = b": keep-alive\n\n"
 
     def encode(self, events: Sequence[Event]) -> bytes:

@@ -32,13 +32,16 @@ from switchboard.core.events import (
     ToolCallBegin,
 )
 from switchboard.core.ports import Context, Meter, Phase
-from switchboard.core.types import Generate, HeaderList, Headers, Usage
+from switchboard.core.types import Generate, Headers, Lines, Usage
 from switchboard.dialects import _openai_shapes as shapes
 from switchboard.wire.sse import EventSplitter, EventTooLargeError, parse_event
 
 _DONE: Final = b"[DONE]"
 _DONE_EVENT: Final = b"data: [DONE]\n\n"
 _SAMPLING: Final = ("temperature", "top_p", "presence_penalty", "frequency_penalty")
+_PREAMBLE: Final = Phase.PREAMBLE
+_CONTENT: Final = Phase.CONTENT
+_ENDED: Final = Phase.DONE  # or FAILED
 _NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -79,11 +82,12 @@ def check_request(body: Any) -> shapes.ChatRequest:
     if not request.messages:
         raise Problem("INVALID_REQUEST", "messages: at least one message is needed.", param="messages")
     for name in ("max_tokens", "max_completion_tokens", "n"):
-        value = getattr(request, name)
+        value = body.get(name)
         if value is not None and value < 1:
             raise Problem("INVALID_REQUEST", f"{name}: must be at least 1.", param=name)
     for i, message in enumerate(request.messages):
-        _check_message(message, f"messages[{i}]")
+        if type(message.content) is not str or message.role == "tool":
+            _check_message(message, f"messages[{i}]")
     return request
 
 
@@ -125,7 +129,7 @@ class OpenAIEncoder:
 
     content_type = b"text/event-stream"
     whole_type = b"application/json"
-    headers: HeaderList = []
+    headers: Lines = b""
     keepalive = b": keep-alive\n\n"
 
     def __init__(self, context: Context) -> None:
@@ -414,7 +418,7 @@ class OpenAITap:
     __slots__ = ("_choices", "_keep_usage", "_meter", "_splitter", "error", "phase")
 
     def __init__(self, context: Context, meter: Meter) -> None:
-        self.phase = Phase.PREAMBLE
+        self.phase = _PREAMBLE
         self.error: UpstreamError | None = None
         self._meter = meter
         self._keep_usage = context.include_usage
@@ -437,19 +441,19 @@ class OpenAITap:
         return b""
 
     def _event(self, raw: bytes, payload: bytes | None) -> bytes:
-        if self.phase >= Phase.DONE:
+        if self.phase >= _ENDED:
             return b""
         if payload is None:
-            return raw if self.phase is Phase.CONTENT else b""
+            return raw if self.phase is _CONTENT else b""
         if payload == _DONE:
-            self.phase = Phase.DONE
+            self.phase = _ENDED
             return raw
         chunk = _read_chunk(payload)
         if isinstance(chunk, UpstreamError):
             return self._fail(chunk)
         choices = chunk.choices
         if choices:
-            self.phase = Phase.CONTENT
+            self.phase = _CONTENT
             self._choices.saw(choices)
             size = 0
             for c in choices:
@@ -460,14 +464,14 @@ class OpenAITap:
             self._meter.usage(usage_of(chunk.usage))
             if not choices and not self._keep_usage:
                 return b""
-        return raw if self.phase is Phase.CONTENT or choices is not UNSET else b""
+        return raw if self.phase is _CONTENT or choices is not UNSET else b""
 
     def eof(self) -> bytes:
         """Completes a stream whose ``[DONE]`` is missing though every choice was finished."""
-        if self.phase >= Phase.DONE:
+        if self.phase >= _ENDED:
             return b""
         if parse_event(self._splitter.rest).data == _DONE or self._choices.complete:
-            self.phase = Phase.DONE
+            self.phase = _ENDED
             return _DONE_EVENT
         return self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
 
@@ -482,8 +486,7 @@ def _size(delta: shapes.Delta) -> int:
     return size
 
 
-def read_answer(body: bytes) -> Answer:
-    """A ``chat.completion``. Raises `UpstreamError` when it is something else."""
+def _completion(body: bytes) -> tuple[shapes.Completion, list[shapes.WholeChoice]]:
     try:
         completion = shapes.decode_completion(body)
     except _NOT_JSON as e:
@@ -492,8 +495,14 @@ def read_answer(body: bytes) -> Answer:
         raise read_error(completion.error, Fault.EVENT)
     if completion.choices is UNSET:
         raise UpstreamError(Fault.PROTOCOL, f"not a chat completion: {body[:200]!r}")
+    return completion, completion.choices
+
+
+def read_answer(body: bytes) -> Answer:
+    """A ``chat.completion``. Raises `UpstreamError` when it is something else."""
+    completion, whole = _completion(body)
     choices = []
-    for c in completion.choices:
+    for c in whole:
         m = c.message or shapes.WholeMessage()
         calls = [ToolCall(t.id, t.function.name, t.function.arguments) for t in m.tool_calls or () if t.function]
         thought = m.reasoning_content or m.reasoning or ""
@@ -518,6 +527,13 @@ class OpenAIChat:
 
     def answer(self, body: bytes) -> Answer:
         return read_answer(body)
+
+    def meter(self, body: bytes, meter: Meter) -> None:
+        completion, choices = _completion(body)
+        if completion.usage is not None:
+            meter.usage(usage_of(completion.usage))
+        else:
+            meter.saw(1, sum([len(c.message.content or "") for c in choices if c.message is not None]))
 
     def tap(self, context: Context, meter: Meter) -> OpenAITap:
         return OpenAITap(context, meter)

@@ -14,7 +14,7 @@ from msgspec import UNSET, Struct, UnsetType
 from switchboard.core.errors import Problem
 from switchboard.core.events import Answer, Done, Event, Refusal, Text, ToolCall
 from switchboard.core.ports import Context
-from switchboard.core.types import HeaderList
+from switchboard.core.types import Lines
 from switchboard.dialects._openai_shapes import encode
 from switchboard.dialects._tool_calls import ToolCalls
 
@@ -39,7 +39,7 @@ class SimpleEncoder:
 
     content_type = b"text/event-stream"
     whole_type = b"application/json"
-    headers: HeaderList = []
+    headers: Lines = b""
     keepalive = b": keep-alive\n\n"
 
     def __init__(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from switchboard.core.errors import Problem
 from switchboard.core.events import Answer, Event, Refusal, Text
 from switchboard.core.ports import Context
-from switchboard.core.types import HeaderList
+from switchboard.core.types import Lines
 
 
 class TextEncoder:
@@ -19,7 +19,7 @@ class TextEncoder:
 
     content_type = b"text/plain; charset=utf-8"
     whole_type = b"text/plain; charset=utf-8"
-    headers: HeaderList = []
+    headers: Lines = b""
     keepalive = b""
 
     def encode(self, events: Sequence[Event]) -> bytes:

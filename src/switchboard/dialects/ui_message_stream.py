@@ -27,7 +27,7 @@ from switchboard.core.events import (
     ToolCallBegin,
 )
 from switchboard.core.ports import Context
-from switchboard.core.types import Generate, HeaderList
+from switchboard.core.types import Generate, Lines
 from switchboard.dialects._openai_shapes import decode_any, encode
 from switchboard.dialects._tool_calls import ToolCalls
 from switchboard.dialects.openai_chat import invalid
@@ -139,7 +139,7 @@ class UIEncoder:
 
     content_type = b"text/event-stream"
     whole_type = b"application/json"
-    headers: HeaderList = [(b"x-vercel-ai-ui-message-stream", b"v1")]
+    headers: Lines = b"x-vercel-ai-ui-message-stream: v1\r\n"
     keepalive = b": keep-alive\n\n"
 
     def __init__(self, context: Context) -> None:

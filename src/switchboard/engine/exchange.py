@@ -9,6 +9,7 @@ that a failure before that has a real status. However it ends, `_settle` runs ex
 from __future__ import annotations
 
 import logging
+import re
 import time
 from enum import IntEnum
 from typing import Final
@@ -29,7 +30,7 @@ from switchboard.core.ports import (
     ProviderDialect,
     Surface,
 )
-from switchboard.core.types import Caller, Envelope, Generate, HeaderList, Headers, Operation, Outcome, RequestHead
+from switchboard.core.types import Caller, Envelope, Generate, Headers, Lines, Operation, Outcome, RequestHead, header
 from switchboard.engine.gate import Gate
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
@@ -41,7 +42,10 @@ from switchboard.telemetry.records import Ledger, Record
 
 _ERROR_BODY: Final = 64 * 1024
 _DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
-_STREAM_HEADERS: Final[HeaderList] = [(b"cache-control", b"no-cache"), (b"x-accel-buffering", b"no")]
+_JSON_TYPE: Final = b"application/json"
+_JSON: Final[Lines] = b"content-type: application/json\r\n"
+_STREAM: Final[Lines] = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+_UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 _log: Final = logging.getLogger("switchboard.exchange")
 
 
@@ -73,6 +77,17 @@ class _State(IntEnum):
     STREAMING = 3
     DRAINING = 4  # the client has all; the upstream's HTTP is still to end
     OVER = 5
+
+
+# members of an enumeration are looked up more slowly than names of a module, and these are asked for every chunk
+_READING: Final = _State.READING
+_COLLECTING: Final = _State.COLLECTING
+_STREAMING: Final = _State.STREAMING
+_DRAINING: Final = _State.DRAINING
+_OVER: Final = _State.OVER
+_PREAMBLE: Final = Phase.PREAMBLE
+_DONE: Final = Phase.DONE
+_FAILED: Final = Phase.FAILED
 
 
 class _Attempt:
@@ -147,10 +162,10 @@ class Exchange:
         self._envelope = envelope
         self._down = down
         self._began = now()
-        self._state = _State.READING
+        self._state = _READING
         self._body: bytes | bytearray = b""
         self._caller: Caller | None = None
-        self._extra: HeaderList = []
+        self._extra: Lines = b""
         self._op: Generate | None = None
         self._target: Target | None = None
         self._dialect: ClientDialect | None = None
@@ -193,18 +208,16 @@ class Exchange:
 
     def _check_head(self) -> None:
         headers = self._head.headers
-        kind = headers.get(b"content-type")
-        if kind is not None and not _is_json(kind):
-            text = "The body must be JSON: send content-type: application/json."
-            if headers.get(b"content-length") != b"0":
-                raise Problem("UNSUPPORTED_MEDIA_TYPE", text)
+        kind = headers.get(b"content-type", _JSON_TYPE)
+        if kind != _JSON_TYPE and not _is_json(kind) and headers.get(b"content-length") != b"0":
+            raise Problem("UNSUPPORTED_MEDIA_TYPE", "The body must be JSON: send content-type: application/json.")
         length = headers.get(b"content-length")
         if length is not None and int(length) > self._kit.limits.body:
             raise Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._kit.limits.body} bytes.")
 
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
-        if self._state is not _State.READING:
+        if self._state is not _READING:
             return
         if data:
             if not self._body:
@@ -226,7 +239,7 @@ class Exchange:
 
     def client_left(self, why: Outcome = Outcome.CLIENT_LEFT) -> None:
         """The client is gone: whatever is under way stops now."""
-        if self._state is _State.OVER:
+        if self._state is _OVER:
             return
         self._over(why)
 
@@ -258,14 +271,6 @@ class Exchange:
         if not provider.configured:
             raise Problem("API_KEY_NOT_CONFIGURED", f"{provider.title} API key not configured")
         self._meter = kit.gate.meter(op)
-        self._context = Context(
-            f"chatcmpl-{self._envelope.request_id}",
-            target.model,
-            int(time.time()),
-            streamed=op.stream,
-            include_usage=op.include_usage,
-            max_event=kit.limits.event,
-        )
         dialect = provider.dialect(Operation.GENERATE, self._dialect.name)
         self._provider_dialect = dialect
         call = provider.call(
@@ -273,9 +278,10 @@ class Exchange:
         )
         # told once the call is built, which may drop more
         if target.substituted:
-            self._extra.append((b"x-switchboard-model", target.model.encode()))
+            self._extra += b"x-switchboard-model: %b\r\n" % target.model.encode()
         if op.dropped:
-            self._extra.append((b"x-switchboard-dropped", ", ".join(op.dropped)[:1024].encode("ascii", "replace")))
+            names = _UNTOLD.sub("?", ", ".join(op.dropped)[:1024])
+            self._extra += b"x-switchboard-dropped: %b\r\n" % names.encode()
         self._state = _State.CALLING
         self._attempt = _Attempt(self)
         self._uplink = provider.transport.send(call, self._attempt)
@@ -290,37 +296,50 @@ class Exchange:
         self._upstream_headers = headers
         self._last_in = now()
         op, dialect = self._op, self._dialect
-        assert op is not None and dialect is not None and self._context is not None
+        assert op is not None and dialect is not None
         kind = headers.get(b"content-type", b"")
         if status == 200 and op.stream and not kind.startswith((b"application/json", b"text/html")):
             self._open_pipe()
         else:
-            self._state = _State.COLLECTING
+            self._state = _COLLECTING
 
     def _open_pipe(self) -> None:
-        dialect, provider_dialect, context, meter = self._dialect, self._provider_dialect, self._context, self._meter
-        assert dialect is not None and provider_dialect is not None and context is not None and meter is not None
+        dialect, provider_dialect, meter, context = self._dialect, self._provider_dialect, self._meter, self._about()
+        assert dialect is not None and provider_dialect is not None and meter is not None
         if dialect.name == provider_dialect.name:
             self._pipe = provider_dialect.tap(context, meter)
         else:
             self._pipe = Translate(provider_dialect.decoder(context), self._encode(), meter)
-        self._state = _State.STREAMING
+        self._state = _STREAMING
+
+    def _about(self) -> Context:
+        if self._context is None:
+            op, target = self._op, self._target
+            assert op is not None and target is not None
+            self._context = Context(
+                f"chatcmpl-{self._envelope.request_id}",
+                target.model,
+                int(time.time()),
+                include_usage=op.include_usage,
+                max_event=self._kit.limits.event,
+            )
+        return self._context
 
     def _encode(self) -> Encoder:
         if self._encoder is None:
-            assert self._dialect is not None and self._context is not None
-            self._encoder = self._dialect.encoder(self._context)
+            assert self._dialect is not None
+            self._encoder = self._dialect.encoder(self._about())
         return self._encoder
 
     def upstream_data(self, data: bytes) -> None:
         """Some of the upstream's answer; see `_Attempt`."""
         state = self._state
         try:
-            if state is _State.STREAMING:
+            if state is _STREAMING:
                 assert self._pipe is not None
                 self._last_in = now()
                 self._stream(self._pipe.feed(data))
-            elif state is _State.COLLECTING:
+            elif state is _COLLECTING:
                 self._last_in = now()
                 self._collect(data)
         except Exception as e:
@@ -330,18 +349,18 @@ class Exchange:
         pipe = self._pipe
         assert pipe is not None
         phase = pipe.phase
-        if phase is Phase.FAILED:
+        if phase is _FAILED:
             assert pipe.error is not None
             self._failed(pipe.error, out)
             return
-        if phase is Phase.DONE:
+        if phase is _DONE:
             if not self._head_sent:
                 self._send_head()
             self._last_out = self._last_in
-            self._state = _State.DRAINING
+            self._state = _DRAINING
             self._settle(Outcome.COMPLETE)
             self._down.end(out)
-        elif out and phase is not Phase.PREAMBLE:
+        elif out and phase is not _PREAMBLE:
             if not self._head_sent:
                 self._send_head()
             self._last_out = self._last_in
@@ -360,16 +379,16 @@ class Exchange:
         state = self._state
         self._uplink = None
         try:
-            if state is _State.STREAMING:
+            if state is _STREAMING:
                 assert self._pipe is not None
                 self._stream(self._pipe.eof())
-                if self._state is _State.DRAINING:
-                    self._state = _State.OVER
+                if self._state is _DRAINING:
+                    self._state = _OVER
                     self._kit.registry.open.discard(self)
-            elif state is _State.COLLECTING:
+            elif state is _COLLECTING:
                 self._collected_whole(b"".join(self._collected))
-            elif state is _State.DRAINING:
-                self._state = _State.OVER
+            elif state is _DRAINING:
+                self._state = _OVER
                 self._kit.registry.open.discard(self)
             elif state is _State.CALLING:
                 self._failed(UpstreamError(Fault.CUT, "the answer ended before it began"))
@@ -385,27 +404,32 @@ class Exchange:
             return
         if self._kit.log.debug:
             self._kit.log.body("answer", self._envelope.request_id, body)
+        assert self._meter is not None
         try:
             if kind.startswith(b"text/event-stream"):
-                answer, same = self._gather(body), False
+                answer = self._gather(body)
+            elif self._dialect.name == dialect.name and not self._op.stream:
+                dialect.meter(body, self._meter)
+                self._answer(_JSON, body)
+                return
             else:
-                answer, same = dialect.answer(body), self._dialect.name == dialect.name
+                answer = dialect.answer(body)
         except UpstreamError as e:
             self._failed(e)
             return
-        assert self._meter is not None
         self._meter.saw(1, sum([len(c.text) + len(c.reasoning) for c in answer.choices]))
         if answer.usage is not None:
             self._meter.usage(answer.usage)
         if self._op.stream:
             self._stream_whole(answer)
         else:
-            self._answer(body if same else self._encode().whole(answer))
+            encoder = self._encode()
+            self._answer(header(b"content-type", encoder.whole_type), encoder.whole(answer))
 
     def _gather(self, body: bytes) -> Answer:
         """An answer from a stream that nobody asked for."""
-        assert self._provider_dialect is not None and self._context is not None
-        decoder = self._provider_dialect.decoder(self._context)
+        assert self._provider_dialect is not None
+        decoder = self._provider_dialect.decoder(self._about())
         builder = AnswerBuilder()
         pipe_events = decoder.feed(body)
         pipe_events += decoder.eof()
@@ -418,37 +442,35 @@ class Exchange:
         """A stream from an answer that came whole."""
         encoder = self._encode()
         self._send_head()
-        self._state = _State.OVER
+        self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
         self._down.end(encoder.encode(answer.events()))
 
-    def _answer(self, body: bytes) -> None:
-        headers = [(b"content-type", self._encode().whole_type), *self._envelope.headers, *self._extra]
+    def _answer(self, kind: Lines, body: bytes) -> None:
         self._status = 200
         self._first_byte = now()
-        self._state = _State.OVER
+        self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
-        self._down.head(200, headers, len(body))
-        self._down.end(body)
+        self._down.whole(200, kind + self._envelope.headers + self._extra, body)
 
     def upstream_error(self, error: UpstreamError) -> None:
         """The call failed; see `_Attempt`."""
         self._uplink = None
         try:
-            if self._state is _State.STREAMING and error.fault in (Fault.CUT, Fault.RESET):
+            if self._state is _STREAMING and error.fault in (Fault.CUT, Fault.RESET):
                 assert self._pipe is not None
                 out = self._pipe.eof()
-                if self._pipe.phase is Phase.DONE:  # all that matters had come
+                if self._pipe.phase is _DONE:  # all that matters had come
                     self._stream(out)
-                    self._state = _State.OVER
+                    self._state = _OVER
                     self._kit.registry.open.discard(self)
                     return
-            if self._state is _State.DRAINING:
-                self._state = _State.OVER
+            if self._state is _DRAINING:
+                self._state = _OVER
                 self._kit.registry.open.discard(self)
-            elif self._state is not _State.OVER:
+            elif self._state is not _OVER:
                 self._failed(error)
         except Exception as e:
             self._crash(e)
@@ -457,17 +479,12 @@ class Exchange:
 
     def _send_head(self) -> None:
         encoder = self._encode()
-        headers = [
-            (b"content-type", encoder.content_type),
-            *_STREAM_HEADERS,
-            *encoder.headers,
-            *self._envelope.headers,
-            *self._extra,
-        ]
+        kind = header(b"content-type", encoder.content_type) + encoder.headers
+        headers = kind + _STREAM + self._envelope.headers + self._extra
         self._head_sent = True
         self._status = 200
         self._first_byte = now()
-        self._down.head(200, headers, None)
+        self._down.head(200, headers)
 
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
         """The upstream failed: a real status while nothing was sent, else the stream ends with an error."""
@@ -492,14 +509,13 @@ class Exchange:
         self._status = status
         down = self._down
         self._over(why, problem)
-        extra = self._extra if not problem.headers else []
-        down.head(status, [*headers, *self._envelope.headers, *extra], len(body))
-        down.end(body)
+        extra = b"" if problem.headers else self._extra
+        down.whole(status, headers + self._envelope.headers + extra, body)
 
     def _crash(self, e: Exception) -> None:
         """A fault of ours: say so in the log, and to the client no more than that."""
         _log.error("request %s failed", self._envelope.request_id, exc_info=e)
-        if self._state in (_State.OVER, _State.DRAINING):
+        if self._state in (_OVER, _DRAINING):
             return
         try:
             self._fail(Problem(self._surface.failure, detail=repr(e)), Outcome.INTERNAL_ERROR)
@@ -515,8 +531,8 @@ class Exchange:
         if self._attempt is not None:
             self._attempt.exchange = None
         uplink, self._uplink = self._uplink, None
-        settled = self._state is _State.DRAINING
-        self._state = _State.OVER
+        settled = self._state is _DRAINING
+        self._state = _OVER
         self._kit.registry.open.discard(self)
         if uplink is not None:
             uplink.abort()
@@ -553,17 +569,17 @@ class Exchange:
 
     def stop(self) -> None:
         """The server stops."""
-        if self._state is _State.DRAINING:
+        if self._state is _DRAINING:
             self._over(Outcome.SERVER_STOPPING)
-        elif self._state is not _State.OVER:
+        elif self._state is not _OVER:
             self._fail(Problem("SERVER_RESTARTING"), Outcome.SERVER_STOPPING)
 
     def tick(self, at: float) -> None:
         """Hold the deadlines, and keep quiet streams alive; `at` is on the monotonic clock."""
         state = self._state
-        if state is _State.READING:
+        if state is _READING:
             return  # the front door's to watch
-        if state is _State.DRAINING:
+        if state is _DRAINING:
             if at - self._last_out > _DRAIN_TIME:
                 self._over(Outcome.COMPLETE)
             return
@@ -586,7 +602,7 @@ class Exchange:
 
     @property
     def _has_begun(self) -> bool:
-        return self._pipe is not None and self._pipe.phase is not Phase.PREAMBLE
+        return self._pipe is not None and self._pipe.phase is not _PREAMBLE
 
     def _timed_out(self, text: str, why: Outcome) -> None:
         assert self._target is not None
@@ -609,4 +625,4 @@ class Exchange:
 
 def _is_json(content_type: bytes) -> bool:
     kind = content_type.partition(b";")[0].strip().lower()
-    return kind == b"application/json" or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+    return kind == _JSON_TYPE or (kind.startswith(b"application/") and kind.endswith(b"+json"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from switchboard.core.errors import Problem
-from switchboard.core.types import Caller, Generate, HeaderList, RequestHead, message_text
+from switchboard.core.types import Caller, Generate, Lines, RequestHead
 from switchboard.policy.authenticate import AccessKeys
 from switchboard.policy.metering import TokenMeter
 from switchboard.policy.profile import Profile, apply
@@ -24,25 +24,27 @@ class Gate:
         """Who asks, by the headers alone. Raises `Problem` (401)."""
         return self._keys.identify(head.headers, peer)
 
-    def admit(self, caller: Caller, at: float) -> HeaderList:
-        """Count the request; gives the headers that tell how many are left. Raises `Problem` (429)."""
+    def admit(self, caller: Caller, at: float) -> Lines:
+        """Count the request; gives the header lines that tell how many are left. Raises `Problem` (429)."""
         rate = self._rate
         if rate is None:
-            return []
+            return b""
         verdict = rate.take(caller.id, at)
         headers = rate.headers(verdict)
         if not verdict.admitted:
             text = f"More than {rate.limit} requests in a minute; try again in {verdict.reset:.0f} s."
             wait = str(max(1, round(verdict.reset)))
-            raise Problem("RATE_LIMITED", text, retry_after=wait, headers=tuple(headers))
+            raise Problem("RATE_LIMITED", text, retry_after=wait, headers=headers)
         return headers
 
     def prepare(self, op: Generate, *, documents: bool) -> Target:
         """Bring `op` under the profile and find what answers it. Raises `Problem`."""
-        target = self.routing.target(op, self.profile, documents=documents)
+        target = self.routing.target(op.model, self.profile, documents=documents)
+        if target.substituted:
+            op.drop("model")
         apply(op, self.profile, documents=documents)
         return target
 
     def meter(self, op: Generate) -> TokenMeter:
         """What counts `op`."""
-        return TokenMeter(sum([len(message_text(m)) for m in op.messages]))
+        return TokenMeter(op.messages)

@@ -16,6 +16,9 @@ from switchboard.core.events import (
 )
 from switchboard.core.ports import Decoder, Encoder, Meter, Phase
 
+_PREAMBLE = Phase.PREAMBLE
+_CONTENT = Phase.CONTENT
+
 
 class Translate:
     """Decodes one dialect and encodes another; a `core.ports.Pipe`."""
@@ -23,7 +26,7 @@ class Translate:
     __slots__ = ("_decoder", "_encoder", "_meter", "error", "phase")
 
     def __init__(self, decoder: Decoder, encoder: Encoder, meter: Meter) -> None:
-        self.phase = Phase.PREAMBLE
+        self.phase = _PREAMBLE
         self.error: UpstreamError | None = None
         self._decoder = decoder
         self._encoder = encoder
@@ -55,6 +58,6 @@ class Translate:
             content.append(e)
         if not content:
             return b""
-        if self.phase is Phase.PREAMBLE:
-            self.phase = Phase.CONTENT
+        if self.phase is _PREAMBLE:
+            self.phase = _CONTENT
         return self._encoder.encode(content)

@@ -80,9 +80,7 @@ class TcpDialer:
             pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
             lines.append("Proxy-Authorization: Basic " + base64.b64encode(pair.encode()).decode())
         hello = ("\r\n".join(lines) + "\r\n\r\n").encode()
-        transport, _ = await loop.create_connection(
-            lambda: _Connect(opened, hello), proxy.hostname, proxy.port or 3128
-        )
+        transport, _ = await loop.create_connection(lambda: _Connect(opened, hello), proxy.hostname, proxy.port or 3128)
         try:
             await opened
             _no_delay(transport)

@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
-from switchboard.core.types import HeaderList, Headers, Outcome, RequestHead
+from switchboard.core.types import Headers, Lines, Outcome, RequestHead
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GRACE: Final = 10.0  # seconds before the minimum rate of a body counts
@@ -61,13 +61,20 @@ class FrontLimits(Struct, frozen=True):
     connections: int = 10_000
 
 
+def _size(headers: Headers) -> int:
+    return sum([len(name) + len(value) + 4 for name, value in headers.items()])
+
+
 class Intake(Protocol):
     """The hot way of one request: takes its body and hears of its client."""
+
+    def start(self) -> None:
+        """The head is in; what is wrong with it may be answered at once."""
 
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
 
-    def left(self, why: Outcome) -> None:
+    def client_left(self, why: Outcome) -> None:
         """The client is gone."""
 
     def pause(self) -> None:
@@ -82,36 +89,48 @@ class Door(Protocol):
 
     limits: FrontLimits
 
-    def enter(self, head: RequestHead, reply: Reply) -> Intake | None:
+    def enter(self, head: RequestHead, down: Request) -> Intake | None:
         """Take a request the hot way, or None for the ordinary one."""
 
-    def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, HeaderList, bytes]:
-        """Status, headers and body for a request that is not even HTTP as it should be; logs it."""
+    def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, Lines, bytes]:
+        """Status, header lines and body for a request that is not even HTTP as it should be; logs it."""
 
 
-class _Request:
-    """One request of a connection: its head, and where its body goes."""
+class Request:
+    """One request of a connection, and what writes its answer: a `core.ports.Downstream`, deaf once that is over."""
 
     __slots__ = (
+        "_chunked",
+        "_connection",
+        "_head",
         "answered",
         "body",
         "complete",
         "cycle",
         "expects",
-        "head",
         "intake",
         "keep_alive",
+        "length",
+        "request_head",
         "size",
         "url",
         "version",
     )
 
-    def __init__(self, head: RequestHead, url: bytes, version: str, keep_alive: bool) -> None:
-        self.head = head
+    def __init__(
+        self, connection: FrontProtocol, head: RequestHead, url: bytes, version: str, keep_alive: bool
+    ) -> None:
+        self._connection: FrontProtocol | None = connection
+        self._head = b""
+        self._chunked = False
+        self.request_head = head
         self.url = url
         self.version = version
         self.keep_alive = keep_alive
-        self.expects = head.headers.get(b"expect", b"").lower() == b"100-continue"
+        headers = head.headers
+        length = headers.get(b"content-length")
+        self.length = None if length is None else int(length)
+        self.expects = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
         self.body = b""  # what came before the request had its turn
         self.size = 0
         self.complete = False
@@ -122,55 +141,52 @@ class _Request:
     @property
     def drains(self) -> bool:
         """Whether an answer before the end of the body may leave the connection open: what is left is little."""
-        length = self.head.headers.get(b"content-length")
-        return self.complete or (length is not None and int(length) <= _DRAIN and not self.expects)
+        return self.complete or (self.length is not None and self.length <= _DRAIN and not self.expects)
 
+    # ---- core.ports.Downstream
 
-class Reply:
-    """Writes the answer to one hot request; a `core.ports.Downstream`. Deaf once the answer is over."""
+    def whole(self, status: int, headers: Lines, body: bytes) -> None:
+        """All of an answer at once."""
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        close = b"" if self._stays_open() else b"connection: close\r\n"
+        connection.write(
+            b"%b%b%bcontent-length: %d\r\n%b\r\n%b"
+            % (STATUS_LINE[status], connection.default_lines, headers, len(body), close, body)
+        )
+        connection.finished(self)
 
-    __slots__ = ("_chunked", "_connection", "_head", "_request")
-
-    def __init__(self, connection: FrontProtocol, request: _Request) -> None:
-        self._connection: FrontProtocol | None = connection
-        self._request = request
-        self._head = b""
-        self._chunked = False
-
-    def head(self, status: int, headers: HeaderList, length: int | None) -> None:
+    def head(self, status: int, headers: Lines) -> None:
         """Status and headers; they go out with the first bytes of the body."""
         if self._connection is None:
             return
-        request = self._request
-        lines = [STATUS_LINE[status]]
-        for name, value in self._connection.default_headers:
-            lines += (name, b": ", value, b"\r\n")
-        for name, value in headers:
-            lines += (name, b": ", value, b"\r\n")
-        if length is not None:
-            lines.append(b"content-length: %d\r\n" % length)
-        elif request.version == "1.0":
-            request.keep_alive = False
+        if self.version == "1.0":
+            self.keep_alive = False
+            framing = b""
         else:
             self._chunked = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        if not request.keep_alive or not request.drains:
-            request.keep_alive = False
-            lines.append(b"connection: close\r\n")
-        lines.append(b"\r\n")
-        self._head = b"".join(lines)
+            framing = b"transfer-encoding: chunked\r\n"
+        if not self._stays_open():
+            framing += b"connection: close\r\n"
+        self._head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], self._connection.default_lines, headers, framing)
+
+    def _stays_open(self) -> bool:
+        if not self.keep_alive or not (self.complete or self.drains):
+            self.keep_alive = False
+        return self.keep_alive
 
     def write(self, data: bytes) -> None:
+        """Some of the body."""
         if self._connection is not None and (data or self._head):
             self._connection.write(self._framed(data))
 
     def _framed(self, data: bytes) -> bytes:
-        if self._chunked and data:
-            data = b"%b%x\r\n%b\r\n" % (self._head, len(data), data)
-        elif self._head:
-            data = self._head + data
-        self._head = b""
-        return data
+        head = self._head
+        if head:
+            self._head = b""
+            return b"%b%x\r\n%b\r\n" % (head, len(data), data) if self._chunked and data else head + data
+        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
 
     def end(self, data: bytes = b"") -> None:
         """The body is whole with `data`."""
@@ -181,9 +197,10 @@ class Reply:
                 framed += b"0\r\n\r\n"
             if framed:
                 connection.write(framed)
-            connection.answered(self._request)
+            connection.finished(self)
 
     def fail(self, last: bytes) -> None:
+        """Send `last` and close without the last chunk."""
         connection, self._connection = self._connection, None
         if connection is not None:
             if last or self._head:
@@ -191,12 +208,12 @@ class Reply:
             connection.close()
 
     def continue_(self) -> None:
-        request = self._request
-        if request.expects and not request.complete and self._connection is not None:
+        """Say ``100 Continue`` to a client that waits for it."""
+        if self.expects and not self.complete and self._connection is not None:
             self._connection.write(_CONTINUE)
 
     def detach(self) -> None:
-        """The connection is gone."""
+        """Nobody is left to hear the answer."""
         self._connection = None
 
 
@@ -209,6 +226,8 @@ class FrontProtocol(asyncio.Protocol):
         "_broken",
         "_config",
         "_current",
+        "_default_lines",
+        "_defaults",
         "_door",
         "_failing",
         "_flow",
@@ -220,6 +239,7 @@ class FrontProtocol(asyncio.Protocol):
         "_peer",
         "_queue",
         "_receiving",
+        "_scheme",
         "_server_state",
         "_since",
         "_stalled",
@@ -247,11 +267,14 @@ class FrontProtocol(asyncio.Protocol):
         self._limits = door.limits
         self._transport: asyncio.Transport = cast("asyncio.Transport", None)
         self._flow: FlowControl | None = None
+        self._defaults: list[tuple[bytes, bytes]] | None = None
+        self._default_lines: Lines = b""
+        self._scheme = "http"
         self._parser = httptools.HttpRequestParser(self)
         self._peer = ""
-        self._current: _Request | None = None  # being answered
-        self._receiving: _Request | None = None  # its body is still coming
-        self._queue: deque[_Request] = deque()
+        self._current: Request | None = None  # being answered
+        self._receiving: Request | None = None  # its body is still coming
+        self._queue: deque[Request] = deque()
         self._ahead = 0
         self._failing: Problem | None = None  # why no further request is read
         self._broken = False  # the connection is over: whatever comes is thrown away
@@ -270,6 +293,8 @@ class FrontProtocol(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
+        if transport.get_extra_info("sslcontext") is not None:
+            self._scheme = "https"
         connections = cast("set[Any]", self._server_state.connections)
         connections.add(self)
         if len(connections) > self._limits.connections:
@@ -346,8 +371,6 @@ class FrontProtocol(asyncio.Protocol):
         known = headers.get(name)
         if known is None:
             headers[name] = value
-            if len(headers) > self._limits.headers:
-                raise Problem("HEADERS_TOO_LARGE", f"There are more than {self._limits.headers} headers.")
         elif name == b"host" or name == b"content-length":
             raise Problem("BAD_REQUEST", f"There are two {name.decode()} headers.")
         else:
@@ -367,7 +390,9 @@ class FrontProtocol(asyncio.Protocol):
                 raise Problem("BAD_REQUEST", "The only transfer-encoding read here is chunked.")
         if b"host" not in headers and version == "1.1":
             raise Problem("BAD_REQUEST", "The host header is missing.")
-        if sum(map(len, headers)) + sum(map(len, headers.values())) + len(self._url) > self._limits.head:
+        if len(headers) > self._limits.headers:
+            raise Problem("HEADERS_TOO_LARGE", f"There are more than {self._limits.headers} headers.")
+        if self._head_size > self._limits.head and _size(headers) + len(self._url) > self._limits.head:
             raise self._too_large(b"")
         raw_path, _, query = self._url.partition(b"?")
         path = raw_path.decode("latin-1")
@@ -375,11 +400,11 @@ class FrontProtocol(asyncio.Protocol):
             path = unquote(path)
         elif path[:1] != "/":
             path = self._absolute(path)
-        head = RequestHead(parser.get_method().decode("ascii"), path, query, headers, self._peer, self._scheme())
-        request = _Request(head, self._url, version, version != "1.0" and parser.should_keep_alive())
+        head = RequestHead(parser.get_method().decode("ascii"), path, query, headers, self._peer, self._scheme)
+        request = Request(self, head, self._url, version, version != "1.0" and parser.should_keep_alive())
         self._receiving = request
         self._head_size = 0
-        if parser.should_upgrade() and headers.get(b"upgrade", b"").lower() != b"websocket":
+        if b"upgrade" in headers and parser.should_upgrade() and headers.get(b"upgrade", b"").lower() != b"websocket":
             return  # `_upgrade` reads it again without
         if self._current is None:
             self._begin(request)
@@ -394,14 +419,17 @@ class FrontProtocol(asyncio.Protocol):
         if request is not self._current:
             request.body += data
         elif request.intake is not None:
-            request.intake.on_body(data, False)
+            if request.size == request.length:
+                request.complete = True
+                self._state = _ANSWERING
+            request.intake.on_body(data, request.complete)
         elif request.cycle is not None:
             self._cold_body(request, data)
 
     def on_message_complete(self) -> None:
         request, self._receiving = self._receiving, None
-        if request is None:
-            return
+        if request is None or request.complete:
+            return  # its last byte told
         request.complete = True
         if request is not self._current:
             return
@@ -412,9 +440,6 @@ class FrontProtocol(asyncio.Protocol):
             self._whole(request)
 
     # ---- one request after the other
-
-    def _scheme(self) -> str:
-        return "https" if self._transport.get_extra_info("sslcontext") else "http"
 
     def _absolute(self, target: str) -> str:
         """The path of a request target that is not one: absolute form, or "*"."""
@@ -428,15 +453,16 @@ class FrontProtocol(asyncio.Protocol):
             return Problem("URI_TOO_LONG", f"The URL is longer than {self._limits.url} bytes.")
         return Problem("HEADERS_TOO_LARGE", f"{what} larger than {self._limits.head} bytes.")
 
-    def _begin(self, request: _Request) -> None:
+    def _begin(self, request: Request) -> None:
         """It is `request`'s turn."""
         self._current = request
         self._state = _ANSWERING if request.complete else _IN_BODY
         self._since = now()
-        reply = Reply(self, request)
-        request.intake = self._door.enter(request.head, reply)
-        if self._current is not request:
-            return  # answered on its head alone
+        request.intake = self._door.enter(request.request_head, request)
+        if request.intake is not None:
+            request.intake.start()
+            if request.answered or self._current is not request:
+                return  # on its head alone
         if request.intake is None:
             self._begin_cold(request)
         if request.body and self._current is request:
@@ -448,7 +474,7 @@ class FrontProtocol(asyncio.Protocol):
         if request.complete and self._current is request:
             self._whole(request)
 
-    def _whole(self, request: _Request) -> None:
+    def _whole(self, request: Request) -> None:
         """All of the request's body has come."""
         if request.intake is not None:
             request.intake.on_body(b"", True)
@@ -456,10 +482,9 @@ class FrontProtocol(asyncio.Protocol):
             request.cycle.more_body = False
             request.cycle.message_event.set()
 
-    def _begin_cold(self, request: _Request) -> None:
-        head = request.head
-        length = head.headers.get(b"content-length", b"0")
-        if int(length) > self._limits.body:
+    def _begin_cold(self, request: Request) -> None:
+        head = request.request_head
+        if request.length is not None and request.length > self._limits.body:
             self._fail(Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._limits.body} bytes."))
             return
         if self._flow is None:
@@ -487,17 +512,17 @@ class FrontProtocol(asyncio.Protocol):
             logger=logging.getLogger("uvicorn.error"),
             access_logger=logging.getLogger("uvicorn.access"),
             access_log=False,
-            default_headers=self.default_headers,
+            default_headers=self._server_state.default_headers,
             message_event=asyncio.Event(),
             expect_100_continue=request.expects,
             keep_alive=request.keep_alive,
-            on_response=lambda: self.answered(request),
+            on_response=lambda: self.finished(request),
         )
         task = self._loop.create_task(request.cycle.run_asgi(self._config.loaded_app))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
 
-    def _cold_body(self, request: _Request, data: bytes) -> None:
+    def _cold_body(self, request: Request, data: bytes) -> None:
         cycle = request.cycle
         if cycle is None or cycle.response_complete:
             return
@@ -507,21 +532,21 @@ class FrontProtocol(asyncio.Protocol):
         cycle.body += data
         cycle.message_event.set()
 
-    def answered(self, request: _Request) -> None:
+    def finished(self, request: Request) -> None:
         """The answer to `request` is written: the next one's turn, or the end."""
         if self._current is not request:
             return
         self._server_state.total_requests += 1
         request.answered = True
+        request.intake = request.cycle = None
         if not request.keep_alive or self._stopping or not request.drains:
             self._current = None
             self._hang_up()
         elif request.complete:
             self._next(request)
-        else:
-            request.intake = request.cycle = None  # the rest of the body is read and thrown away
+        # else the rest of its body is read and thrown away
 
-    def _next(self, request: _Request) -> None:
+    def _next(self, request: Request) -> None:
         self._current = None
         if self._queue:
             self._begin(self._queue.popleft())
@@ -546,7 +571,7 @@ class FrontProtocol(asyncio.Protocol):
         request, self._receiving = self._receiving, None
         if request is None:
             return
-        headers = request.head.headers
+        headers = request.request_head.headers
         if headers.get(b"upgrade", b"").lower() == b"websocket":
             request.complete = True
             request.keep_alive = False
@@ -557,7 +582,7 @@ class FrontProtocol(asyncio.Protocol):
                 self._whole(request)
             return
         # Some clients offer h2c with every request (RFC 9113 lets a server pass it over): read it again without.
-        lines = [b"%b %b HTTP/1.1\r\n" % (request.head.method.encode(), request.url)]
+        lines = [b"%b %b HTTP/1.1\r\n" % (request.request_head.method.encode(), request.url)]
         for name, value in headers.items():
             if name not in (b"upgrade", b"http2-settings", b"connection"):
                 lines.append(b"%b: %b\r\n" % (name, value))
@@ -580,13 +605,10 @@ class FrontProtocol(asyncio.Protocol):
         """Answer with `problem` and hang up."""
         if self._broken:
             return
-        head = self._receiving.head if self._receiving is not None else None
+        head = self._receiving.request_head if self._receiving is not None else None
         status, headers, body = self._door.reject(problem, head)
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.default_headers, *headers):
-            lines += (name, b": ", value, b"\r\n")
-        lines.append(b"content-length: %d\r\nconnection: close\r\n\r\n" % len(body))
-        self._transport.write(b"".join(lines) + body)
+        framing = b"content-length: %d\r\nconnection: close\r\n" % len(body)
+        self._transport.write(b"%b%b%b%b\r\n%b" % (STATUS_LINE[status], self.default_lines, headers, framing, body))
         self._broken = True
         self._current = None
         self._state = _LINGERING
@@ -596,10 +618,12 @@ class FrontProtocol(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _drop(self, request: _Request, why: Outcome) -> None:
+    def _drop(self, request: Request, why: Outcome) -> None:
         """Nobody is left to hear the answer to `request`."""
+        request.detach()
         if request.intake is not None:
-            request.intake.left(why)
+            request.intake.client_left(why)
+            request.intake = None
         if request.cycle is not None:
             request.cycle.disconnected = True
             request.cycle.message_event.set()
@@ -614,12 +638,16 @@ class FrontProtocol(asyncio.Protocol):
         if request is not None:
             self._drop(request, why)
 
-    # ---- what `Reply` and the server ask
+    # ---- what a `Request` and the server ask
 
     @property
-    def default_headers(self) -> HeaderList:
+    def default_lines(self) -> Lines:
         """The ``date`` header, kept up to date by uvicorn."""
-        return self._server_state.default_headers
+        headers = self._server_state.default_headers
+        if headers is not self._defaults:
+            self._defaults = headers
+            self._default_lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+        return self._default_lines
 
     def write(self, data: bytes) -> None:
         self._transport.write(data)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Headers
 
-_CHALLENGE = ((b"www-authenticate", b'Bearer realm="switchboard"'),)
+_CHALLENGE = b'www-authenticate: Bearer realm="switchboard"\r\n'
 
 
 def presented(headers: Headers) -> bytes:
@@ -27,6 +27,7 @@ class AccessKeys:
 
     def __init__(self, keys: Sequence[str]) -> None:
         self._keys = [k.encode() for k in keys]
+        self._admitted: dict[bytes, Caller] = {}  # by the whole header, and only what was right
         self._callers = [Caller("key:" + hashlib.sha256(k).hexdigest()[:12], "access_key") for k in self._keys]
 
     def __bool__(self) -> bool:
@@ -36,6 +37,9 @@ class AccessKeys:
         """Who asks. Raises `Problem` (401). Takes the same time whichever key is wrong, and wherever it is wrong."""
         if not self._keys:
             return Caller(peer)
+        known = self._admitted.get(headers.get(b"authorization", b""))
+        if known is not None:
+            return known
         shown = presented(headers)
         found: Caller | None = None
         for key, caller in zip(self._keys, self._callers, strict=True):
@@ -44,4 +48,6 @@ class AccessKeys:
         if found is None:
             message = "The access key is not valid." if shown else "An access key is needed: Authorization: Bearer KEY."
             raise Problem("UNAUTHORIZED", message, headers=_CHALLENGE)
+        if b"authorization" in headers and len(self._admitted) < 64:
+            self._admitted[headers[b"authorization"]] = found
         return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from switchboard.core.types import Outcome, Usage
+from typing import Any
+
+from switchboard.core.types import Outcome, Usage, message_text
 
 #: Characters of text that are taken for one token where nobody counted.
 CHARACTERS_PER_TOKEN = 4
@@ -10,12 +12,12 @@ CHARACTERS_PER_TOKEN = 4
 
 class TokenMeter:
     """Counts the tokens of one request: the provider's figures where there are some, else an estimate from the length
-    of the text. `prompt` is the length of what was asked, in characters."""
+    of the text. `messages` are what was asked."""
 
-    __slots__ = ("_characters", "_counted", "_prompt", "_settled")
+    __slots__ = ("_characters", "_counted", "_messages", "_settled")
 
-    def __init__(self, prompt: int) -> None:
-        self._prompt = prompt
+    def __init__(self, messages: list[dict[str, Any]]) -> None:
+        self._messages = messages
         self._characters = 0
         self._counted: Usage | None = None
         self._settled: Usage | None = None
@@ -30,7 +32,9 @@ class TokenMeter:
 
     def settle(self, why: Outcome) -> Usage:
         if self._settled is None:
-            self._settled = self._counted or Usage(
-                -(-self._prompt // CHARACTERS_PER_TOKEN), -(-self._characters // CHARACTERS_PER_TOKEN), estimated=True
-            )
+            self._settled = self._counted or self._estimate()
         return self._settled
+
+    def _estimate(self) -> Usage:
+        asked = sum([len(message_text(m)) for m in self._messages])
+        return Usage(-(-asked // CHARACTERS_PER_TOKEN), -(-self._characters // CHARACTERS_PER_TOKEN), estimated=True)

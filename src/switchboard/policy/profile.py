@@ -39,13 +39,20 @@ class Profile(Struct, frozen=True):
     trim_v1: bool = False
     locked: frozenset[str] = frozenset()
 
+    @property
+    def sets_parameters(self) -> bool:
+        """Whether any parameter of a request may have to be changed."""
+        values = (self.temperature, self.top_p, self.max_tokens, self.max_tokens_cap)
+        return bool(self.locked) or any(v is not None for v in values)
+
 
 def apply(op: Generate, profile: Profile, *, documents: bool) -> None:
     """Bring `op` under `profile`. `documents`: it came on one of the documents' paths, not on ``/v1``.
 
     What is not taken over is noted in ``op.dropped``.
     """
-    _parameters(op, profile)
+    if profile.sets_parameters:
+        _parameters(op, profile)
     prompt = profile.system_prompt
     if prompt:
         if documents:
@@ -55,7 +62,7 @@ def apply(op: Generate, profile: Profile, *, documents: bool) -> None:
         else:
             own = op.messages
         op.replace_messages([{"role": "system", "content": prompt}, *own])
-    if documents or profile.trim_v1:
+    if (documents or profile.trim_v1) and len(op.messages) > profile.max_conversation_length:
         kept = trim(op.messages, profile.max_conversation_length)
         if kept is not op.messages:
             op.replace_messages(kept)

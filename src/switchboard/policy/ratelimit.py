@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from msgspec import Struct
 
-from switchboard.core.types import HeaderList
+from switchboard.core.types import Lines
 
 _WINDOW = 60.0
 
@@ -51,10 +51,10 @@ class RequestRate:
             self._seen.popitem(last=False)
         return Verdict(admitted, max(0, int(self.limit - used)), left * _WINDOW)
 
-    def headers(self, verdict: Verdict) -> HeaderList:
+    def headers(self, verdict: Verdict) -> Lines:
         """The ``x-ratelimit-*`` headers, as OpenAI names them."""
-        return [
-            (b"x-ratelimit-limit-requests", b"%d" % self.limit),
-            (b"x-ratelimit-remaining-requests", b"%d" % verdict.remaining),
-            (b"x-ratelimit-reset-requests", b"%ds" % (verdict.reset + 0.999)),
-        ]
+        return (
+            b"x-ratelimit-limit-requests: %d\r\n"
+            b"x-ratelimit-remaining-requests: %d\r\n"
+            b"x-ratelimit-reset-requests: %ds\r\n" % (self.limit, verdict.remaining, verdict.reset + 0.999)
+        )

@@ -10,13 +10,13 @@ from msgspec import Struct
 
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider
-from switchboard.core.types import Generate
 from switchboard.policy.profile import Profile
 
+_REMEMBERED: Final = 1024
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@-]{1,256}")
 
 
-class Target(Struct, gc=False):
+class Target(Struct, frozen=True, gc=False):
     """A provider, the model asked of it, and whether that is another one than the client asked for."""
 
     provider: Provider
@@ -29,6 +29,7 @@ class Routing:
 
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self.providers = providers
+        self._known: dict[tuple[str, str, bool], Target] = {}
         self._listed = {m: p for p in reversed(list(providers.values())) for m in p.models}
 
     def default(self, profile: Profile) -> Target:
@@ -51,16 +52,27 @@ class Routing:
             return Target(self.providers[name], rest)
         return None
 
-    def target(self, op: Generate, profile: Profile, *, documents: bool) -> Target:
-        """What answers `op`. Raises `Problem`: 400 for a name that cannot be one, on ``/v1`` 404 for an unknown one."""
-        asked = op.model
+    def target(self, asked: str, profile: Profile, *, documents: bool) -> Target:
+        """What answers a request for the model `asked` ("": none was named).
+
+        Raises `Problem`: 400 for a name that cannot be one, on ``/v1`` 404 for an unknown one.
+        """
+        key = (asked, profile.name, documents)
+        known = self._known.get(key)
+        if known is None:
+            known = self._find(asked, profile, documents)
+            if len(self._known) < _REMEMBERED:
+                self._known[key] = known
+        return known
+
+    def _find(self, asked: str, profile: Profile, documents: bool) -> Target:
         if not asked:
             return self.default(profile)
         if MODEL_NAME.fullmatch(asked) is None:
             text = "model: a name is 1 to 256 letters, digits and . _ : / @ -"
             raise Problem("INVALID_MODEL", text, param="model")
         if "model" in profile.locked:
-            return self._instead(op, profile)
+            return self._instead(asked, profile)
         default = self.providers[profile.provider]
         if not profile.models or asked in profile.models:
             named = self._named(asked, default)
@@ -69,12 +81,9 @@ class Routing:
             if asked == profile.model or (default.capabilities.any_model and not default.models):
                 return Target(default, asked)
         if documents:
-            return self._instead(op, profile)
+            return self._instead(asked, profile)
         raise Problem("MODEL_NOT_FOUND", f"The model '{asked}' does not exist here.", param="model")
 
-    def _instead(self, op: Generate, profile: Profile) -> Target:
+    def _instead(self, asked: str, profile: Profile) -> Target:
         target = self.default(profile)
-        if target.model != op.model:
-            target.substituted = True
-            op.drop("model")
-        return target
+        return Target(target.provider, target.model, target.model != asked)

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from switchboard.core.clock import now
 from switchboard.core.errors import CODES, Problem
-from switchboard.core.types import Caller, Envelope, HeaderList, Headers, RequestHead
+from switchboard.core.types import Caller, Envelope, Headers, Lines, RequestHead
 from switchboard.engine.exchange import Exchange
 from switchboard.shell.switch import Switch
 from switchboard.surface import problem as shapes
@@ -38,9 +38,12 @@ class _Outbox:
         self.failed = False
         self.changed = asyncio.Event()
 
-    def head(self, status: int, headers: HeaderList, length: int | None) -> None:
-        extra = [] if length is None else [(b"content-length", b"%d" % length)]
-        self.start = {"type": "http.response.start", "status": status, "headers": [*headers, *extra]}
+    def head(self, status: int, headers: Lines) -> None:
+        self.start = {"type": "http.response.start", "status": status, "headers": header_pairs(headers)}
+
+    def whole(self, status: int, headers: Lines, body: bytes) -> None:
+        self.head(status, headers + b"content-length: %d\r\n" % len(body))
+        self.end(body)
 
     def write(self, data: bytes) -> None:
         self.waiting.append(data)
@@ -102,7 +105,7 @@ class AsgiShell:
                 problem = p
         if problem is not None:
             status, headers, body = shapes.for_path(head.path, problem, envelope.request_id)
-            await _answer(send, status, [*headers, *envelope.headers], body)
+            await _answer(send, status, headers + envelope.headers, body)
             self._switch.record(head, envelope, status, problem, began)
             return
         await self._pass_on(head, envelope, scope, receive, send, began, "" if caller is None else caller.id)
@@ -124,7 +127,7 @@ class AsgiShell:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message.get("headers", ()), *envelope.headers]
+                message["headers"] = [*message.get("headers", ()), *header_pairs(envelope.headers)]
             await send(message)
 
         scope["switchboard"] = {"request_id": envelope.request_id, "peer": envelope.peer}
@@ -148,9 +151,15 @@ def _head(scope: Scope) -> RequestHead:
     )
 
 
-async def _answer(send: Send, status: int, headers: HeaderList, body: bytes) -> None:
+def header_pairs(lines: Lines) -> list[tuple[bytes, bytes]]:
+    """Header lines as ASGI wants them."""
+    pairs = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
+    return [(name, value) for name, _, value in pairs]
+
+
+async def _answer(send: Send, status: int, headers: Lines, body: bytes) -> None:
     length = [] if status == 204 else [(b"content-length", b"%d" % len(body))]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
+    await send({"type": "http.response.start", "status": status, "headers": [*header_pairs(headers), *length]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Downstream, Surface
-from switchboard.core.types import Envelope, HeaderList, Outcome, RequestHead
+from switchboard.core.types import Envelope, Lines, Outcome, RequestHead
 from switchboard.engine.exchange import Exchange, Kit
 from switchboard.surface import problem as shapes
 from switchboard.surface.envelope import Envelopes
@@ -38,16 +38,22 @@ class Switch:
             return None
         return Exchange(routes.kit, surface, head, envelope or routes.envelopes.open(head), down)
 
-    def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, HeaderList, bytes]:
+    def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, Lines, bytes]:
         """Answer a request that broke off or is malformed; its head may not even be known. Logs it."""
         head = head or RequestHead("?", "?", b"", {}, "")
         envelope = self.routes.envelopes.open(head)
         status, headers, body = shapes.for_path(head.path, problem, envelope.request_id)
         self.record(head, envelope, status, problem, now())
-        return status, [*headers, *envelope.headers], body
+        return status, headers + envelope.headers, body
 
     def record(
-        self, head: RequestHead, envelope: Envelope, status: int, problem: Problem | None, began: float, caller: str = ""
+        self,
+        head: RequestHead,
+        envelope: Envelope,
+        status: int,
+        problem: Problem | None,
+        began: float,
+        caller: str = "",
     ) -> None:
         """Note a request that no exchange settles."""
         self.routes.kit.ledger.put(

@@ -6,22 +6,25 @@ from __future__ import annotations
 import re
 from os import urandom
 from typing import Final
+from urllib.parse import quote
 
 from msgspec import Struct
 
 from switchboard.core.errors import Problem
-from switchboard.core.types import Envelope, HeaderList, RequestHead
+from switchboard.core.types import Envelope, Lines, RequestHead, header
 from switchboard.net.address import Networks, is_loopback, split_host
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,200})?")
 _TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
-_EXPOSED: Final = (
-    b"x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+_EXPOSED: Final[Lines] = (
+    b"access-control-expose-headers: x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
     b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
-    b"x-switchboard-model, x-switchboard-dropped"
+    b"x-switchboard-model, x-switchboard-dropped\r\n"
 )
 _HOSTS_KNOWN: Final = 1024
+_HSTS: Final[Lines] = b"strict-transport-security: max-age=31536000\r\n"
+_PATH: Final = "/:@!$&'()*+,;=~-._"  # what a path may hold unquoted
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 
@@ -70,19 +73,29 @@ class Envelopes:
             request_id = asked
         else:
             request_id = self._new_id()
-        headers: HeaderList = [(b"x-request-id", request_id)]
+        lines = b"x-request-id: %b\r\n" % request_id
+        s = self._s
         peer, scheme = head.peer, head.scheme
-        if self._s.proxies and peer in self._s.proxies:
+        if s.proxies and peer in s.proxies:
             peer, scheme = self._forwarded(head)
         problem = None
         if not head.path.startswith("/health"):
-            problem = self._host(h.get(b"host", b"")) or self._https(head, scheme, headers)
+            problem = self._host(h.get(b"host", b""))
+            if s.https:
+                if scheme == "https":
+                    lines += _HSTS
+                else:
+                    problem = problem or self._redirect(head)
         origin = h.get(b"origin")
         if origin is not None:
-            refused = self._origin(origin, head, headers)
-            problem = problem or refused
+            allowed = self._origin(origin, head)
+            lines += b"vary: Origin\r\n" + allowed
+            # A page elsewhere could send what needs no preflight; it cannot read the answer, but it would be paid for.
+            if not allowed and head.method in _UNSAFE:
+                text = "This origin is not allowed; add it to `cors.origins`."
+                problem = problem or Problem("ORIGIN_NOT_ALLOWED", text)
         trace = self._trace(head) if b"traceparent" in h else b""
-        return Envelope(request_id.decode(), headers, peer, trace, problem)
+        return Envelope(request_id.decode(), lines, peer, trace, problem)
 
     def _host(self, value: bytes) -> Problem | None:
         known = self._hosts.get(value)
@@ -96,39 +109,26 @@ class Envelopes:
             return None
         return Problem("UNKNOWN_HOST", "This server does not answer for that host name; add it to `hosts`.")
 
-    def _https(self, head: RequestHead, scheme: str, headers: HeaderList) -> Problem | None:
-        if not self._s.https:
-            return None
-        if scheme == "https":
-            headers.append((b"strict-transport-security", b"max-age=31536000"))
-            return None
+    def _redirect(self, head: RequestHead) -> Problem:
         host = head.headers.get(b"host", b"").decode("latin-1")
         base = self._s.public_url or f"https://{host}"
         query = "?" + head.query.decode("latin-1") if head.query else ""
-        location = f"{base.rstrip('/')}{_quote(head.path)}{query}".encode("latin-1", "replace")
-        return Problem("HTTPS_REQUIRED", headers=((b"location", location),))
+        location = f"{base.rstrip('/')}{quote(head.path, safe=_PATH)}{query}".encode("latin-1", "replace")
+        return Problem("HTTPS_REQUIRED", headers=header(b"location", location))
 
     def allows(self, origin: str) -> bool:
         """Whether a page of `origin` may ask, and with credentials."""
         return origin in self._s.origins or origin in self._s.own
 
-    def _origin(self, value: bytes, head: RequestHead, headers: HeaderList) -> Problem | None:
+    def _origin(self, value: bytes, head: RequestHead) -> Lines:
+        """The CORS headers for a page of the origin `value`; b"" if it may not ask."""
         origin = value.decode("latin-1")
-        headers.append((b"vary", b"Origin"))
         if self.allows(origin) or self._same(origin, head):
-            headers += (
-                (b"access-control-allow-origin", value),
-                (b"access-control-allow-credentials", b"true"),
-                (b"access-control-expose-headers", _EXPOSED),
-            )
-            return None
+            allow = header(b"access-control-allow-origin", value)
+            return allow + b"access-control-allow-credentials: true\r\n" + _EXPOSED
         if "*" in self._s.origins:  # pages from anywhere, but none of them with cookies
-            headers += ((b"access-control-allow-origin", b"*"), (b"access-control-expose-headers", _EXPOSED))
-            return None
-        # A page elsewhere could send what needs no preflight; it could not read the answer, but it would be paid for.
-        if head.method in _UNSAFE:
-            return Problem("ORIGIN_NOT_ALLOWED", "This origin is not allowed; add it to `cors.origins`.")
-        return None
+            return b"access-control-allow-origin: *\r\n" + _EXPOSED
+        return b""
 
     def _same(self, origin: str, head: RequestHead) -> bool:
         """A page of this very server, as long as it is reached over loopback."""
@@ -138,21 +138,21 @@ class Envelopes:
         host = head.headers.get(b"host", b"").decode("latin-1").lower()
         return scheme in ("http", "https") and authority == host and is_loopback(split_host(host)[0])
 
-    def preflight(self, head: RequestHead, envelope: Envelope) -> HeaderList | None:
-        """The answer's headers if `head` is a CORS preflight, else None."""
-        wanted = head.headers.get(b"access-control-request-method")
-        if head.method != "OPTIONS" or wanted is None or b"origin" not in head.headers:
+    def preflight(self, head: RequestHead, envelope: Envelope) -> Lines | None:
+        """The answer's header lines if `head` is a CORS preflight, else None."""
+        h = head.headers
+        if head.method != "OPTIONS" or b"access-control-request-method" not in h or b"origin" not in h:
             return None
-        headers = list(envelope.headers)
-        if any(name == b"access-control-allow-origin" for name, _ in headers):
-            headers.append((b"access-control-allow-methods", b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"))
-            asked = head.headers.get(b"access-control-request-headers")
+        lines = envelope.headers
+        if b"access-control-allow-origin: " in lines:
+            lines += b"access-control-allow-methods: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n"
+            asked = h.get(b"access-control-request-headers")
             if asked:
-                headers.append((b"access-control-allow-headers", asked))
-            headers.append((b"access-control-max-age", b"600"))
-            if head.headers.get(b"access-control-request-private-network") == b"true":
-                headers.append((b"access-control-allow-private-network", b"true"))
-        return headers
+                lines += header(b"access-control-allow-headers", asked)
+            lines += b"access-control-max-age: 600\r\n"
+            if h.get(b"access-control-request-private-network") == b"true":
+                lines += b"access-control-allow-private-network: true\r\n"
+        return lines
 
     def _forwarded(self, head: RequestHead) -> tuple[str, str]:
         """Address and scheme as the trusted proxies tell them: the last address that is not a proxy's own."""
@@ -175,9 +175,3 @@ class Envelopes:
         if state is not None and _TRACESTATE.fullmatch(state):
             line += b"tracestate: " + state + b"\r\n"
         return line
-
-
-def _quote(path: str) -> str:
-    from urllib.parse import quote
-
-    return quote(path, safe="/:@!$&'()*+,;=~-._")

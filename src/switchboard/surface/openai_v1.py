@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from switchboard.core.errors import Problem
 from switchboard.core.ports import ClientDialect
-from switchboard.core.types import Generate, HeaderList, RequestHead
+from switchboard.core.types import Generate, Lines, RequestHead
 from switchboard.dialects.openai_chat import OpenAIChat, read_request
 from switchboard.surface import problem as shapes
 from switchboard.wire.json_body import load_json
@@ -27,6 +27,6 @@ class ChatCompletions:
         """See `core.ports.Surface`."""
         return _CHAT, read_request(load_json(body, self._nesting), body)
 
-    def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, HeaderList, bytes]:
+    def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, Lines, bytes]:
         """See `core.ports.Surface`."""
         return shapes.openai(problem, request_id, self._secrets)

@@ -11,7 +11,7 @@ from switchboard.surface.operations import error_schema
 from switchboard.surface.web_chat import FORMATS
 
 _HELLO = {"messages": [{"role": "user", "content": "Hello there"}]}
-_CHUNK = 'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1750000000,"model":"echo","choices":[{"index":0,"delta":{"role":"assistant","content":"Hello "},"logprobs":null,"finish_reason":null}]}\n\n'  # noqa: E501
+_CHUNK = 'data: {"id":"chatcmpl-1","object":"chat.completion.chunk","created":1750000000,"model":"echo","choices":[{"index":0,"delta":{"role":"assistant","content":"Hello "},"logprobs":null,"finish_reason":null}]}\n\n'
 _COMPLETION = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
@@ -54,7 +54,11 @@ def _completions(request: dict[str, Any]) -> dict[str, Any]:
 
 def _web_chat(request: dict[str, Any]) -> dict[str, Any]:
     simple = 'data: {"content":"Hello ","done":false}\n\ndata: {"content":"","done":true}\n\n'
-    ui = {"id": "c1", "trigger": "submit-message", "messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}]}
+    ui = {
+        "id": "c1",
+        "trigger": "submit-message",
+        "messages": [{"role": "user", "parts": [{"type": "text", "text": "Hi"}]}],
+    }
     examples = {
         "simple": _HELLO,
         "whole": _HELLO | {"stream": False},

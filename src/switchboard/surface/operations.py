@@ -124,7 +124,9 @@ def router(
     async def models() -> ModelList:
         return ModelList(data=[Model(**m) for m in await catalog().models()])
 
-    @r.get("/v1/models/{model:path}", tags=["models"], summary="One model", responses={404: {"description": "No such."}})
+    @r.get(
+        "/v1/models/{model:path}", tags=["models"], summary="One model", responses={404: {"description": "No such."}}
+    )
     async def model(model: str, request: Request) -> Model:
         for m in await catalog().models():
             if m["id"] == model:

@@ -8,24 +8,24 @@ import msgspec
 
 from switchboard.core.errors import Problem
 from switchboard.core.masking import mask_all
-from switchboard.core.types import HeaderList
+from switchboard.core.types import Lines, header
 from switchboard.dialects.openai_chat import error_body
 
 _encode: Final = msgspec.json.Encoder().encode
-_JSON: Final = (b"content-type", b"application/json")
+_JSON: Final[Lines] = b"content-type: application/json\r\n"
 
 
-def headers(problem: Problem) -> HeaderList:
-    """The headers that every answer to `problem` carries."""
-    out: HeaderList = [_JSON, *problem.headers]
+def headers(problem: Problem) -> Lines:
+    """The header lines that every answer to `problem` carries."""
+    lines = _JSON + problem.headers
     if problem.retry_after is not None:
-        out.append((b"retry-after", problem.retry_after.encode("latin-1")))
+        lines += header(b"retry-after", problem.retry_after.encode("latin-1"))
     if problem.code == "API_KEY_NOT_CONFIGURED":
-        out.append((b"x-should-retry", b"false"))  # the OpenAI SDKs try a 500 again otherwise
-    return out
+        lines += b"x-should-retry: false\r\n"  # the OpenAI SDKs try a 500 again otherwise
+    return lines
 
 
-def openai(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) -> tuple[int, HeaderList, bytes]:
+def openai(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) -> tuple[int, Lines, bytes]:
     """``/v1``: OpenAI's error object. A provider's refusal keeps its status, type, param and code, and its message
     without secrets (`secrets` and whatever looks like one) and hosts."""
     body: dict[str, Any] = error_body(problem)
@@ -37,19 +37,19 @@ def openai(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) -> 
     return status, headers(problem), _encode({"error": body, "request_id": request_id})
 
 
-def common(problem: Problem, request_id: str) -> tuple[int, HeaderList, bytes]:
+def common(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     """The documents' paths and everything else."""
     error = {"message": problem.message, "code": problem.code}
     return problem.status, headers(problem), _encode({"error": error, "request_id": request_id})
 
 
-def deep_chat(problem: Problem, request_id: str) -> tuple[int, HeaderList, bytes]:
+def deep_chat(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     """What the deep-chat component shows: ``error`` is a text."""
     body = {"error": problem.message, "code": problem.code, "request_id": request_id}
     return problem.status, headers(problem), _encode(body)
 
 
-def for_path(path: str, problem: Problem, request_id: str) -> tuple[int, HeaderList, bytes]:
+def for_path(path: str, problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     """The shape of the surface that `path` belongs to."""
     if path == "/v1" or path.startswith("/v1/"):
         return openai(problem, request_id)

@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from switchboard.core.errors import Problem
 from switchboard.core.ports import ClientDialect
-from switchboard.core.types import Generate, HeaderList, RequestHead
+from switchboard.core.types import Generate, Lines, RequestHead
 from switchboard.dialects import deep_chat, openai_chat, ui_message_stream
 from switchboard.dialects.deep_chat import DeepChat
 from switchboard.dialects.openai_chat import OpenAIChat
@@ -91,7 +91,7 @@ class WebChat:
             raise Problem("INVALID_REQUEST", text, param="format")
         return "" if asked == "auto" else asked
 
-    def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, HeaderList, bytes]:
+    def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, Lines, bytes]:
         """See `core.ports.Surface`."""
         if dialect is _DEEP_CHAT:
             return shapes.deep_chat(problem, request_id)

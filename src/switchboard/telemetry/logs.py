@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from switchboard.core.clock import wall_iso
 from switchboard.core.masking import mask_secrets
@@ -23,6 +24,31 @@ _BACKLOG: Final = 8 * 1024 * 1024
 _encode: Final = msgspec.json.Encoder().encode
 _LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 _COLORS: Final = {"ERROR": "31", "CRITICAL": "31", "WARNING": "33", "DEBUG": "2"}
+
+
+class _Line(Struct, gc=False):
+    """The log line of a request; times in milliseconds."""
+
+    ts: str
+    level: str
+    event: str
+    request_id: str
+    method: str
+    path: str
+    status: int
+    outcome: str
+    ttfb_ms: float | None
+    duration_ms: float
+    caller: str
+    profile: str
+    dialect: str
+    provider: str
+    model: str
+    tokens_in: int
+    tokens_out: int
+    tokens_estimated: bool
+    error: str
+    detail: str
 
 
 class Output:
@@ -90,40 +116,37 @@ class Log:
         if lines:
             self.output.write(b"".join(lines))
 
-    def _level(self, r: Record) -> str:
-        return "error" if r.status >= 500 else "warning" if r.error else "info"
-
     def _record(self, r: Record) -> bytes:
         detail = mask_secrets(r.detail, self._secrets) if r.detail else ""
         if self._human:
             return self._human_record(r, detail)
-        line: dict[str, object] = {
-            "ts": wall_iso(r.at),
-            "level": self._level(r),
-            "event": "request",
-            "request_id": r.request_id,
-            "method": r.method,
-            "path": r.path,
-            "status": r.status,
-            "outcome": r.outcome,
-            "ttfb_ms": None if r.first_byte is None else round(r.first_byte * 1e3, 1),
-            "duration_ms": round(r.duration * 1e3, 1),
-        }
-        if r.dialect:
-            line["profile"] = r.profile
-            line["dialect"] = r.dialect
-            line["provider"] = r.provider
-            line["model"] = r.model
-            line["tokens_in"] = r.tokens_in
-            line["tokens_out"] = r.tokens_out
-            line["tokens_estimated"] = r.tokens_estimated
-        if r.caller:
-            line["caller"] = r.caller
-        if r.error:
-            line["error"] = r.error
-        if detail:
-            line["detail"] = detail
-        return _encode(line) + b"\n"
+        return (
+            _encode(
+                _Line(
+                    wall_iso(r.at),
+                    "error" if r.status >= 500 else "warning" if r.error else "info",
+                    "request",
+                    r.request_id,
+                    r.method,
+                    r.path,
+                    r.status,
+                    r.outcome,
+                    None if r.first_byte is None else round(r.first_byte * 1e3, 1),
+                    round(r.duration * 1e3, 1),
+                    r.caller,
+                    r.profile,
+                    r.dialect,
+                    r.provider,
+                    r.model,
+                    r.tokens_in,
+                    r.tokens_out,
+                    r.tokens_estimated,
+                    r.error,
+                    detail,
+                )
+            )
+            + b"\n"
+        )
 
     def _human_record(self, r: Record, detail: str) -> bytes:
         color = "31" if r.status >= 500 else "33" if r.error else "32"
@@ -192,7 +215,7 @@ def attach(log: Log, level: str) -> Handler:
 
 
 def style_for(setting: str) -> str:
-    """"json" or "human" for the setting "auto": human on a terminal."""
+    """ "json" or "human" for the setting "auto": human on a terminal."""
     if setting != "auto":
         return setting
     return "human" if sys.stderr.isatty() else "json"

@@ -7,7 +7,7 @@ from typing import Final
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, UpstreamError
-from switchboard.core.ports import Flow, ProviderDialect, UpstreamSink
+from switchboard.core.ports import Flow, ProviderDialect, Transport, UpstreamSink
 from switchboard.core.types import Call, Operation, Timeouts
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.providers.offline.models import MODELS, Cut, Script, Wait, script_for
@@ -28,7 +28,7 @@ class OfflineProvider:
         self.name = name
         self.timeouts = timeouts or Timeouts()
         self.models = tuple(MODELS)
-        self.transport = OfflineTransport(pace)
+        self.transport: Transport = OfflineTransport(pace)
 
     def dialect(self, operation: Operation, prefer: str) -> ProviderDialect:
         return _CHAT

@@ -81,8 +81,11 @@ def check_request(body: Any) -> shapes.ChatRequest:
         raise invalid(str(e)) from None
     if not request.messages:
         raise Problem("INVALID_REQUEST", "messages: at least one message is needed.", param="messages")
-    for name in ("max_tokens", "max_completion_tokens", "n"):
-        value = body.get(name)
+    for name, value in (
+        ("max_tokens", request.max_tokens),
+        ("max_completion_tokens", request.max_completion_tokens),
+        ("n", request.n),
+    ):
         if value is not None and value < 1:
             raise Problem("INVALID_REQUEST", f"{name}: must be at least 1.", param=name)
     for i, message in enumerate(request.messages):
@@ -428,26 +431,28 @@ class OpenAITap:
     def feed(self, data: bytes) -> bytes:
         """The events that are whole with `data`, as they came."""
         if self._splitter.empty and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
-            return self._event(data, data[6:-2])
+            return data if self._passes(data[6:-2]) else b""
         try:
             frames = self._splitter.feed(data)
         except EventTooLargeError as e:
-            return self._fail(UpstreamError(Fault.TOO_LARGE, str(e)))
-        return b"".join([self._event(f.raw, f.data) for f in frames])
+            self._fail(UpstreamError(Fault.TOO_LARGE, str(e)))
+            return b""
+        return b"".join([f.raw for f in frames if self._passes(f.data)])
 
-    def _fail(self, error: UpstreamError) -> bytes:
+    def _fail(self, error: UpstreamError) -> bool:
         self.phase = Phase.FAILED
         self.error = error
-        return b""
+        return False
 
-    def _event(self, raw: bytes, payload: bytes | None) -> bytes:
+    def _passes(self, payload: bytes | None) -> bool:
+        """Read one event's data; whether the event goes on to the client."""
         if self.phase >= _ENDED:
-            return b""
-        if payload is None:
-            return raw if self.phase is _CONTENT else b""
+            return False
+        if payload is None:  # a comment
+            return self.phase is _CONTENT
         if payload == _DONE:
             self.phase = _ENDED
-            return raw
+            return True
         chunk = _read_chunk(payload)
         if isinstance(chunk, UpstreamError):
             return self._fail(chunk)
@@ -463,8 +468,8 @@ class OpenAITap:
         if chunk.usage is not None:
             self._meter.usage(usage_of(chunk.usage))
             if not choices and not self._keep_usage:
-                return b""
-        return raw if self.phase is _CONTENT or choices is not UNSET else b""
+                return False
+        return self.phase is _CONTENT or choices is not UNSET
 
     def eof(self) -> bytes:
         """Completes a stream whose ``[DONE]`` is missing though every choice was finished."""
@@ -473,7 +478,8 @@ class OpenAITap:
         if parse_event(self._splitter.rest).data == _DONE or self._choices.complete:
             self.phase = _ENDED
             return _DONE_EVENT
-        return self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+        self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+        return b""
 
 
 def _size(delta: shapes.Delta) -> int:

@@ -24,6 +24,7 @@ from switchboard.net.dial import Dialer
 
 _MAX_HEAD: Final = 64 * 1024
 _INFLATE_STEP: Final = 256 * 1024
+_INFLATE_MOST: Final = 64 * 1024 * 1024  # bytes that one piece from the network may become
 
 
 class _Request:
@@ -74,11 +75,11 @@ class _Connection(asyncio.Protocol):
         "_bytes_in",
         "_done",
         "_framed",
-        "_head_bytes",
         "_headers",
         "_inflate",
         "_origin",
         "_parser",
+        "_pieces",
         "_pool",
         "_reading",
         "_reusable",
@@ -95,6 +96,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._reading = True
+        self._pieces: list[bytes] = []
         self.request: _Request | None = None
         self.reused = False
         self.idle_since = 0.0
@@ -103,7 +105,6 @@ class _Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._bytes_in = 0
         self._done = False
-        self._head_bytes = 0
         self._status = 0
         self._headers: Headers = {}
         self._framed = False
@@ -151,23 +152,27 @@ class _Connection(asyncio.Protocol):
             self.close()  # an idle connection has nothing to say
             return
         self._bytes_in += len(data)
-        if not self._status:
-            self._head_bytes += len(data)
+        error: UpstreamError | None = None
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade:
-            self._broken(UpstreamError(Fault.PROTOCOL, "an upgrade that nobody asked for"))
+            error = UpstreamError(Fault.PROTOCOL, "an upgrade that nobody asked for")
         except httptools.HttpParserError as e:
             cause = e.__context__
-            if isinstance(cause, UpstreamError):
-                self._broken(cause)
-            else:
-                self._broken(UpstreamError(Fault.PROTOCOL, f"not HTTP: {e}"))
-        else:
-            if self._done:
-                self._free()
-            elif not self._status and self._head_bytes > _MAX_HEAD:
-                self._broken(UpstreamError(Fault.PROTOCOL, "the answer's headers are too large"))
+            error = cause if isinstance(cause, UpstreamError) else UpstreamError(Fault.PROTOCOL, f"not HTTP: {e}")
+        if error is None and not self._status and self._bytes_in > _MAX_HEAD:
+            error = UpstreamError(Fault.PROTOCOL, "the answer's headers are too large")
+        # what came in one piece goes on in one piece
+        if self._pieces:
+            body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
+            self._pieces.clear()
+            if self.request is request:
+                request.sink.on_data(body)
+        if self._done:
+            self._reusable = self._reusable and error is None  # the answer is whole, whatever stands behind it
+            self._whole(request)
+        elif error is not None:
+            self._broken(error)
 
     def eof_received(self) -> bool:
         return False
@@ -197,15 +202,26 @@ class _Connection(asyncio.Protocol):
             request.connection = None
             request.failed(error)
 
-    def _free(self) -> None:
-        """The answer is whole, and nothing came behind it."""
-        if self._reusable:
+    def _whole(self, request: _Request) -> None:
+        """The answer is whole, and nothing came behind it: the connection is free."""
+        inflate, current = self._inflate, self.request
+        self.request = None
+        if not self._reusable:
+            if self._transport is not None:
+                self._transport.close()
+        elif current is request:
             self.resume_reading()
             self.reused = True
             self._begin()
             self._pool.keep(self._origin, self)
-        elif self._transport is not None:
-            self._transport.close()
+        if current is not request:
+            return  # it was aborted by what it was told last
+        request.connection = None
+        request.aborted = True
+        if inflate is not None and not inflate.eof:
+            request.sink.on_error(UpstreamError(Fault.CUT, "its gzip ended early"))
+        else:
+            request.sink.on_end()
 
     # -- httptools
 
@@ -238,37 +254,27 @@ class _Connection(asyncio.Protocol):
         request.sink.on_head(status, headers)
 
     def on_body(self, data: bytes) -> None:
-        request = self.request
-        if request is None:
-            return
         if self._inflate is None:
-            request.sink.on_data(data)
+            self._pieces.append(data)
             return
+        size = 0
         try:
-            while data and self.request is request:
+            while data:
                 out = self._inflate.decompress(data, _INFLATE_STEP)
                 data = self._inflate.unconsumed_tail
-                if out:
-                    request.sink.on_data(out)
+                self._pieces.append(out)
+                size += len(out)
+                if size > _INFLATE_MOST:
+                    raise UpstreamError(Fault.TOO_LARGE, "its gzip swells beyond measure")
         except zlib.error as e:
             raise UpstreamError(Fault.PROTOCOL, f"its gzip is broken: {e}") from None
 
     def on_message_complete(self) -> None:
-        if self._parser.get_status_code() < 200:  # 100 Continue, 103 Early Hints: the answer is still to come
+        if self._status:
+            self._done = True
+            self._reusable = self._framed and self._parser.should_keep_alive()  # the parser forgets it after this
+        else:  # 100 Continue, 103 Early Hints: the answer is still to come
             self._headers = {}
-            return
-        request = self.request
-        if request is None:
-            return
-        self.request = None
-        self._done = True
-        self._reusable = self._framed and self._parser.should_keep_alive()  # the parser forgets it after this
-        request.connection = None
-        request.aborted = True
-        if self._inflate is not None and not self._inflate.eof:
-            request.sink.on_error(UpstreamError(Fault.CUT, "its gzip ended early"))
-        else:
-            request.sink.on_end()
 
 
 class UpstreamPool:

@@ -46,9 +46,10 @@ class RequestRate:
             count += 1
             used += 1
         self._seen[caller] = (start, count, before)
-        self._seen.move_to_end(caller)
-        if len(self._seen) > self._most:
-            self._seen.popitem(last=False)
+        if len(self._seen) * 2 > self._most:  # the order matters only when somebody may have to be forgotten
+            self._seen.move_to_end(caller)
+            if len(self._seen) > self._most:
+                self._seen.popitem(last=False)
         return Verdict(admitted, max(0, int(self.limit - used)), left * _WINDOW)
 
     def headers(self, verdict: Verdict) -> Lines:

@@ -105,17 +105,20 @@ class _Requests(Collector):
             "From the head of a request to the first byte of its answer.",
             labels=(*labels, "status", "outcome"),
         )
-        for (*names, status, outcome), s in self._sums.items():
-            values = [str(n) for n in names]
+        counted: dict[tuple[str, ...], tuple[int, int, int]] = {}
+        for (path, dialect, provider, model, status, outcome), s in self._sums.items():
+            values = (path, dialect, provider, model)
             ended = [*values, str(status), str(outcome)]
             requests.add_metric(ended, s.requests)
             durations.add_metric(ended, _cumulative(_DURATIONS, s.durations), s.seconds)
             if s.first_byte_seconds:
                 first_bytes.add_metric(ended, _cumulative(_FIRST_BYTES, s.first_bytes), s.first_byte_seconds)
-            if s.tokens_in or s.tokens_out:
-                tokens.add_metric([*values, "in"], s.tokens_in)
-                tokens.add_metric([*values, "out"], s.tokens_out)
-                estimated.add_metric(values, s.estimated)
+            before = counted.get(values, (0, 0, 0))
+            counted[values] = (before[0] + s.tokens_in, before[1] + s.tokens_out, before[2] + s.estimated)
+        for values, (tokens_in, tokens_out, guessed) in counted.items():
+            tokens.add_metric([*values, "in"], tokens_in)
+            tokens.add_metric([*values, "out"], tokens_out)
+            estimated.add_metric(values, guessed)
         yield from (requests, durations, first_bytes, tokens, estimated)
 
 

@@ -33,7 +33,7 @@ class SSEvent(Struct, gc=False):
 
 def parse_event(raw: bytes) -> SSEvent:
     """Read the fields of one event; `raw` includes the blank line that ends it."""
-    if raw.startswith(b"data: ") and raw.count(b"\n") == 2 and b"\r" not in raw:
+    if raw[:6] == b"data: " and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
         return SSEvent(raw, raw[6:-2])
     data: list[bytes] = []
     name = b""
@@ -74,6 +74,9 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[SSEvent]:
         """The events that `data` completes, in order. Raises `EventTooLargeError`."""
+        if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data and len(data) <= self._limit:
+            # what most servers send: whole events, in as many pieces as there are events
+            return [parse_event(piece + b"\n\n") for piece in data[:-2].split(b"\n\n")]
         buffer = self._buffer
         buffer += data
         events: list[SSEvent] = []

@@ -105,7 +105,7 @@ class _Requests(Collector):
             "From the head of a request to the first byte of its answer.",
             labels=(*labels, "status", "outcome"),
         )
-        counted: dict[tuple[str, ...], tuple[int, int, int]] = {}
+        counted: dict[tuple[str, str, str, str], tuple[int, int, int]] = {}
         for (path, dialect, provider, model, status, outcome), s in self._sums.items():
             values = (path, dialect, provider, model)
             ended = [*values, str(status), str(outcome)]

@@ -1,0 +1,1 @@
+"""What tests stand on: a gateway in this process, in either shell, and a client that sees every byte."""

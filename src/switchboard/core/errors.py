@@ -106,7 +106,7 @@ class Fault(StrEnum):
     PROXY = "proxy"
     CONNECT_TIMEOUT = "connect_timeout"
     TIMEOUT = "timeout"  # connected, but no (first, next, last) byte in time
-    RESET = "reset"  # the connection broke
+    RESET = "reset"  # the connection broke before an answer began
     CUT = "cut"  # the answer ended before it was complete
     PROTOCOL = "protocol"  # not HTTP, not JSON, not the dialect
     TOO_LARGE = "too_large"  # an event or an answer over the limit

@@ -347,14 +347,15 @@ class OpenAIDecoder:
         """Events that are whole with `data`; after `Done` or `Failed` none."""
         if self._splitter.empty and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
             return self._event(data[6:-2])
+        error: UpstreamError | None = None
         try:
             frames = self._splitter.feed(data)
         except EventTooLargeError as e:
-            return self._fail(UpstreamError(Fault.TOO_LARGE, str(e)))
+            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
         out: list[Event] = []
         for f in frames:
             out += self._event(f.data)
-        return out
+        return out if error is None or self._ended else [*out, *self._fail(error)]
 
     def _fail(self, error: UpstreamError) -> list[Event]:
         self._ended = True
@@ -432,12 +433,15 @@ class OpenAITap:
         """The events that are whole with `data`, as they came."""
         if self._splitter.empty and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
             return data if self._passes(data[6:-2]) else b""
+        error: UpstreamError | None = None
         try:
             frames = self._splitter.feed(data)
         except EventTooLargeError as e:
-            self._fail(UpstreamError(Fault.TOO_LARGE, str(e)))
-            return b""
-        return b"".join([f.raw for f in frames if self._passes(f.data)])
+            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
+        passed = b"".join([f.raw for f in frames if self._passes(f.data)])
+        if error is not None and self.phase < _ENDED:
+            self._fail(error)
+        return passed
 
     def _fail(self, error: UpstreamError) -> bool:
         self.phase = Phase.FAILED

@@ -351,6 +351,8 @@ class Exchange:
         phase = pipe.phase
         if phase is _FAILED:
             assert pipe.error is not None
+            if out and not self._head_sent:
+                self._send_head()  # it failed after all, but there was content before
             self._failed(pipe.error, out)
             return
         if phase is _DONE:
@@ -459,7 +461,7 @@ class Exchange:
         """The call failed; see `_Attempt`."""
         self._uplink = None
         try:
-            if self._state is _STREAMING and error.fault in (Fault.CUT, Fault.RESET):
+            if self._state is _STREAMING and error.fault is Fault.CUT:
                 assert self._pipe is not None
                 out = self._pipe.eof()
                 if self._pipe.phase is _DONE:  # all that matters had come

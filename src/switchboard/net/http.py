@@ -5,7 +5,7 @@ through ``HTTPS_PROXY`` where the environment names one). A connection that turn
 idle is replaced once, when nothing of an answer has come. What can go wrong is told as `core.errors.UpstreamError`:
 
 - connecting: `Fault.REFUSED`, `DNS`, `TLS`, `PROXY`, `CONNECT_TIMEOUT`, `FULL`
-- afterwards: `Fault.RESET` (broken), `CUT` (ended early), `PROTOCOL` (not HTTP, or a coding nobody asked for)
+- afterwards: `Fault.RESET` (broken before an answer), `CUT` (in the middle of it), `PROTOCOL` (not HTTP, or a coding nobody asked for)
 """
 
 from __future__ import annotations
@@ -190,10 +190,10 @@ class _Connection(asyncio.Protocol):
         elif self.reused and self._bytes_in == 0 and not request.retried and not request.aborted:
             request.retried = True
             self._pool.dial(request)
-        elif self._bytes_in == 0 or exc is not None:
-            request.failed(UpstreamError(Fault.RESET, str(exc or "the connection was closed without an answer")))
+        elif self._status:
+            request.failed(UpstreamError(Fault.CUT, str(exc or "the connection was closed in the middle of the answer")))
         else:
-            request.failed(UpstreamError(Fault.CUT, "the connection was closed in the middle of the answer"))
+            request.failed(UpstreamError(Fault.RESET, str(exc or "the connection was closed without an answer")))
 
     def _broken(self, error: UpstreamError) -> None:
         request, self.request = self.request, None

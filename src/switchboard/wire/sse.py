@@ -19,7 +19,11 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 class EventTooLargeError(ValueError):
-    """An event (or what was to become one) is over the limit."""
+    """An event (or what was to become one) is over the limit; `events` are the whole ones before it."""
+
+    def __init__(self, size: int, events: list[SSEvent]) -> None:
+        super().__init__(f"an event of {size} bytes")
+        self.events = events
 
 
 class SSEvent(Struct, gc=False):
@@ -86,12 +90,12 @@ class EventSplitter:
         while (found := _BLANK_LINE.search(buffer, position)) is not None:
             position = found.end()
             if position - start > self._limit:
-                raise EventTooLargeError(f"an event of {position - start} bytes")
+                raise EventTooLargeError(position - start, events)
             events.append(parse_event(bytes(buffer[start:position])))
             start = position
         if start:
             del buffer[:start]
         if len(buffer) > self._limit:
-            raise EventTooLargeError(f"an event of more than {len(buffer)} bytes")
+            raise EventTooLargeError(len(buffer), events)
         self._scanned = len(buffer)
         return events

@@ -1,0 +1,303 @@
+"""Measure Switchboard beside nginx, in the same run, on pinned cores: CPU time a request and a chunk, memory a stream.
+
+The gateway (or nginx) has core 0 to itself; the upstream, in C, and the load share core 1. Everything is on: access key,
+rate limit, log, metrics, usage. Ratios to nginx are what counts; the times themselves are this machine's.
+
+    python -m bench [--rounds N] [--quick]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import trustme
+
+from bench.machine import GATEWAY_CORE, LOAD_CORE, cpu_seconds, description, real_time, resident_bytes
+
+HERE = Path(__file__).parent
+RUN = HERE / "run"
+MOCK, NGINX, GATEWAY, TLS = 19610, 19611, 19612, 19613
+KEY = "bench-0123456789"
+BODY = json.dumps(
+    {
+        "model": "mock-100-0",
+        "messages": [
+            {"role": "system", "content": "You answer in short sentences."},
+            {"role": "user", "content": "Tell me in a few words what a gateway does, and why it should be fast."},
+        ],
+        "temperature": 0.7,
+    }
+)
+SETTINGS = {
+    "port": GATEWAY,
+    "auth": {"access_key": KEY},
+    "limits": {"requests_per_minute": 1_000_000_000},
+    "log": {"format": "json"},
+    "providers": {"mock": {"base_url": f"http://127.0.0.1:{MOCK}/v1"}},
+}
+
+#: What has to hold: figure, the most it may be, and in what it is said.
+LIMITS = {
+    "request": (3.0, "× nginx"),
+    "chunk, 50 streams": (1.8, "× nginx"),
+    "chunk, 200 streams": (1.8, "× nginx"),
+    "chunk, flat out": (1.8, "× nginx"),
+    "chunk to simple, 50 streams": (2.5, "× nginx"),
+    "chunk to simple, 200 streams": (2.5, "× nginx"),
+    "chunk to simple, flat out": (2.5, "× nginx"),
+    "open stream": (30.0, "KB"),
+    "at rest": (80.0, "MB"),
+}
+
+
+class Process:
+    """A program on one core."""
+
+    def __init__(self, core: int, *command: object, env: dict[str, str] | None = None) -> None:
+        name = Path(str(command[0])).name
+        with open(RUN / f"{name}.out", "a") as out:
+            self.process = subprocess.Popen(
+                ["taskset", "-c", str(core), *map(str, command)],
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                cwd=RUN,
+                env=os.environ | (env or {}),
+            )
+        self.pid = self.process.pid
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        try:
+            self.process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+
+
+def answering(port: int, path: str = "/health") -> None:
+    """Wait until something answers."""
+    end = time.monotonic() + 20
+    while True:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2).read()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise SystemExit(f"nothing answers on port {port}; see {RUN}") from None
+            time.sleep(0.05)
+
+
+def build() -> None:
+    """Compile the upstream and the load, and write the settings."""
+    RUN.mkdir(exist_ok=True)
+    for name in ("mock", "load"):
+        if not (RUN / name).exists() or (RUN / name).stat().st_mtime < (HERE / f"{name}.c").stat().st_mtime:
+            subprocess.run(["gcc", "-O2", "-Wall", "-o", RUN / name, HERE / f"{name}.c"], check=True)
+    write_settings(SETTINGS)
+
+
+def write_settings(settings: dict[str, Any]) -> None:
+    (RUN / "switchboard.yaml").write_text(json.dumps(settings))  # JSON is YAML
+
+
+def nginx(name: str, core: int, port: int, tls: str = "") -> Process:
+    text = (HERE / "nginx.conf").read_text()
+    for key, value in {"run": RUN, "name": name, "port": port, "upstream": MOCK, "tls": tls}.items():
+        text = text.replace("{" + key + "}", str(value))
+    conf = RUN / f"nginx-{name}.conf"
+    conf.write_text(text)
+    return Process(core, shutil.which("nginx") or "nginx", "-c", conf)
+
+
+def gateway() -> Process:
+    program = Path(sys.executable).parent / "switchboard"
+    p = Process(GATEWAY_CORE, program, "serve", "--config", RUN / "switchboard.yaml")
+    answering(GATEWAY)
+    return p
+
+
+def last_json(text: str) -> dict[str, Any]:
+    line = next(line for line in reversed(text.splitlines()) if line.startswith("{"))
+    value: dict[str, Any] = json.loads(line)
+    return value
+
+
+def load(*command: object, env: dict[str, str] | None = None) -> dict[str, Any]:
+    pinned = ["chrt", "-r", "1"] if os.geteuid() == 0 else []
+    pinned += ["taskset", "-c", str(LOAD_CORE), *map(str, command)]
+    done = subprocess.run(
+        pinned, capture_output=True, text=True, timeout=120, check=False, env=os.environ | (env or {})
+    )
+    if done.returncode:
+        raise SystemExit(f"{command[0]} failed: {done.stderr}")
+    result = last_json(done.stdout)
+    if result["failed"]:
+        raise SystemExit(f"{command[0]}: {result['failed']} failed; {done.stderr[:500]}")
+    return result
+
+
+def requests(port: int, seconds: int) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{port}/v1/chat/completions"
+    env = {"BENCH_BODY": BODY, "BENCH_AUTHORIZATION": f"Bearer {KEY}"}
+    return load("wrk", "-t1", "-c32", f"-d{seconds}s", "-s", HERE / "request.lua", url, env=env)
+
+
+def streams(port: int, path: str, connections: int, seconds: float, model: str) -> dict[str, Any]:
+    return load(RUN / "load", port, path, connections, seconds, model, f"authorization: Bearer {KEY}")
+
+
+def cost(server: Process, mock: Process, run: Callable[[], dict[str, Any]], unit: str) -> float:
+    """CPU time of `server` for each `unit` of `run`, in µs."""
+    for p in (server, mock):
+        real_time(p.pid, True)
+    before = cpu_seconds(server.pid)
+    result = run()
+    used = cpu_seconds(server.pid) - before
+    for p in (server, mock):
+        real_time(p.pid, False)
+    return used / float(result[unit]) * 1e6
+
+
+def costs(
+    server: Process, mock: Process, port: int, seconds: int, path: str = "/v1/chat/completions"
+) -> dict[str, float]:
+    """What chunks cost in each situation, in µs."""
+    situations = {
+        "50 streams": (50, "mock-100-10000"),
+        "200 streams": (200, "mock-100-10000"),
+        "flat out": (20, "mock-100-0"),
+    }
+    return {
+        name: cost(server, mock, lambda n=n, model=model: streams(port, path, n, seconds, model), "events")  # type: ignore[misc]
+        for name, (n, model) in situations.items()
+    }
+
+
+def round_of(rows: dict[str, list[float]], raw: dict[str, list[float]], seconds: int, mock: Process) -> None:
+    """Measure nginx and Switchboard once."""
+    n = nginx("proxy", GATEWAY_CORE, NGINX)
+    answering(NGINX)
+    requests(NGINX, 1)
+    base_request = cost(n, mock, lambda: requests(NGINX, seconds), "requests")
+    base = costs(n, mock, NGINX, seconds)
+    n.stop()
+    g = gateway()
+    rest = resident_bytes(g.pid)
+    requests(GATEWAY, 1)
+    request = cost(g, mock, lambda: requests(GATEWAY, seconds), "requests")
+    passed = costs(g, mock, GATEWAY, seconds)
+    simple = costs(g, mock, GATEWAY, seconds, "/api/chat?format=simple")
+    g.stop()
+    found = {"request": request / base_request, "at rest": rest / 1e6}
+    found |= {f"chunk, {k}": v / base[k] for k, v in passed.items()}
+    found |= {f"chunk to simple, {k}": v / base[k] for k, v in simple.items()}
+    for name, value in found.items():
+        rows.setdefault(name, []).append(value)
+    times = {"nginx request": base_request, "request": request}
+    times |= {f"nginx chunk, {k}": v for k, v in base.items()} | {f"chunk, {k}": v for k, v in passed.items()}
+    times |= {f"chunk to simple, {k}": v for k, v in simple.items()}
+    for name, value in times.items():
+        raw.setdefault(name, []).append(value)
+
+
+def open_streams(tls: bool) -> float:
+    """KB of resident memory for each of 1000 open streams."""
+    p = None
+    settings = SETTINGS
+    if tls:
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(str(RUN / "ca.pem"))
+        certificate = authority.issue_cert("localhost")
+        certificate.private_key_and_cert_chain_pem.write_to_path(str(RUN / "server.pem"))
+        p = nginx(
+            "tls", LOAD_CORE, TLS, f" ssl; ssl_certificate {RUN}/server.pem; ssl_certificate_key {RUN}/server.pem; #"
+        )
+        row = {"base_url": f"https://localhost:{TLS}/v1", "ca_file": str(RUN / "ca.pem")}
+        settings = SETTINGS | {"providers": {"mock": row}}
+        time.sleep(0.5)
+    write_settings(settings)
+    g = gateway()
+    requests(GATEWAY, 1)
+    before = resident_bytes(g.pid)
+    command = [
+        RUN / "load",
+        GATEWAY,
+        "/v1/chat/completions",
+        1000,
+        8,
+        "mock-60-1000000",
+        f"authorization: Bearer {KEY}",
+    ]
+    loading = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True)
+    most = 0
+    while loading.poll() is None:
+        time.sleep(0.25)
+        most = max(most, resident_bytes(g.pid))
+    assert loading.stdout is not None
+    result = last_json(loading.stdout.read())
+    g.stop()
+    if p is not None:
+        p.stop()
+        write_settings(SETTINGS)
+    if result["failed"] or result["events"] < 4000:
+        raise SystemExit(f"the streams did not stay open: {result}")
+    return (most - before) / 1000 / 1000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured; medians are told")
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    arguments = parser.parse_args()
+    rounds, seconds = (1, 2) if arguments.quick else (arguments.rounds, 5)
+    build()
+    machine = description()
+    print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+    rows: dict[str, list[float]] = {}
+    raw: dict[str, list[float]] = {}
+    mock = Process(LOAD_CORE, RUN / "mock", MOCK)
+    try:
+        answering(MOCK)
+        for n in range(rounds):
+            print(f"round {n + 1} of {rounds}", flush=True)
+            round_of(rows, raw, seconds, mock)
+        rows["open stream"] = [open_streams(tls=False)]
+        rows["open stream, TLS upstream"] = [open_streams(tls=True)]
+    finally:
+        mock.stop()
+    report(machine, rows, raw)
+
+
+def report(machine: dict[str, Any], rows: dict[str, list[float]], raw: dict[str, list[float]]) -> None:
+    """Print the figures, and write them to results.json."""
+    print(f"\n{'figure':34}{'median':>9}{'limit':>9}")
+    figures = {}
+    for name, values in rows.items():
+        median = statistics.median(values)
+        most, unit = LIMITS.get(name, (None, "KB"))
+        verdict = "" if most is None else "ok" if median <= most else "OVER"
+        print(f"{name:34}{median:9.2f}{most if most is not None else '':>9} {unit:8}{verdict}")
+        figures[name] = {"median": median, "values": values, "limit": most, "unit": unit}
+    print(f"\n{'CPU time, µs':34}{'median':>9}")
+    for name, values in raw.items():
+        print(f"{name:34}{statistics.median(values):9.2f}")
+    result = {"machine": machine, "figures": figures, "microseconds": raw}
+    (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    print(f"\nwritten to {HERE.name}/results.json")
+
+
+if __name__ == "__main__":
+    main()

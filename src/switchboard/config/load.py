@@ -62,7 +62,7 @@ class Sources:
             here = root
             for key in path[:-1]:
                 here = here.setdefault(key, {})
-            here[path[-1]] = value
+            here[path[-1]] = dict(value) if isinstance(value, dict) else value
         return root
 
 
@@ -82,16 +82,31 @@ def load(
     _read_environment(sources, environment)
     for path, value in flags.items():
         sources.set(path, value, f"--{path[-1].replace('_', '-')}")
-    settings: Settings | None = None
-    try:
-        settings = Settings.model_validate(sources.tree())
-    except ValidationError as e:
-        sources.complaints += [_complaint(sources, error) for error in e.errors(include_url=False)]
+    settings = _validate(sources)
     if settings is not None:
         sources.complaints += check(settings, sources.origin)
     if sources.complaints or settings is None:
         raise SettingsError(list(dict.fromkeys(sources.complaints)))
     return settings, sources
+
+
+def _validate(sources: Sources) -> Settings | None:
+    """The settings; what is wrong with them is noted, and they are read once more without it, so that what is right by
+    itself is looked at all the same."""
+    try:
+        return Settings.model_validate(sources.tree())
+    except ValidationError as e:
+        for error in e.errors(include_url=False):
+            sources.complaints.append(_complaint(sources, error))
+            path = tuple(str(x) for x in error["loc"])
+            for n in range(len(path), 0, -1):
+                if path[:n] in sources.values:
+                    del sources.values[path[:n]]
+                    break
+    try:
+        return Settings.model_validate(sources.tree())
+    except ValidationError:
+        return None
 
 
 # ---- the file
@@ -164,10 +179,10 @@ def _flatten(sources: Sources, path: Path, value: dict[Any, Any], file: str) -> 
             _read_secret(sources, stem, below, where)
         elif found is None:
             sources.complaints.append(f"{where}: {_unknown(here)}")
-        elif (found.model is not None or found.table is not None) and isinstance(below, dict):
+        elif (found.model is not None or found.table is not None) and isinstance(below, dict) and below:
             _flatten(sources, here, below, file)
         elif found.model is not None and below is None:
-            continue  # a section that is there and empty
+            sources.set(here, {}, where)  # a section that is there and empty
         else:
             sources.set(here, below, where)
 

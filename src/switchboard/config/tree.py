@@ -45,6 +45,10 @@ def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
 def _printable(secret: SecretStr) -> SecretStr:
     text = secret.get_secret_value()
     if not text.strip() or any(ord(c) < 33 or ord(c) > 126 for c in text):
@@ -71,7 +75,7 @@ class Tls(_Section):
 class LogSettings(_Section):
     """What is written to standard error."""
 
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+    level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "INFO", description="At DEBUG bodies are logged too, with secrets masked."
     )
     format: Literal["auto", "json", "human"] = Field("auto", description="auto: human on a terminal, else JSON.")
@@ -172,7 +176,6 @@ class Chat(_Section):
     max_tokens_cap: Count | None = Field(None, description="The most that a request may ask for.")
     system_prompt: str | None = Field(None, description="Put before every conversation; no request can change it.")
     max_conversation_length: Count = Field(50, description="The newest messages that go to the model.")
-    conversation_timeout: Seconds = Field(3600, description="Seconds of silence after which a conversation is over.")
     trim_v1: bool = Field(False, description="Whether max_conversation_length counts on /v1 too.")
     locked: list[str] = Field([], description=f"What a request may not change: {', '.join(LOCKABLE)}.")
 

@@ -1,0 +1,102 @@
+"""Make the pages that are made from code: `make docs`. A test compares them with the code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticUndefined
+
+from switchboard.config.names import KNOWN, Path as Place, place, variable
+from switchboard.config.tree import ProviderSettings, Settings
+from switchboard.core.errors import CODES
+
+HERE = Path(__file__).parent
+
+
+def _default(field: Any) -> str:
+    value = field.default
+    if value is None or value is PydanticUndefined or isinstance(value, BaseModel):
+        return ""
+    if isinstance(value, list | dict):
+        return ", ".join(f"`{v}`" for v in value)
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def _rows(path: Place, model: type[BaseModel]) -> list[str]:
+    rows: list[str] = []
+    for key, field in model.model_fields.items():
+        here = (*path, key)
+        found = place(here)
+        assert found is not None
+        if found.model is not None:
+            rows += _rows(here, found.model)
+        elif found.table is None or key == "headers":
+            secret = " Secret." if found.is_secret else ""
+            text = (field.description or "").strip() + secret
+            rows.append(f"| `{'.'.join(here)}` | {text.strip()} | {_default(field)} | `{variable(here)}` |")
+    return rows
+
+
+def settings_page() -> str:
+    """`docs/settings.md`."""
+    head = "| key | meaning | default | variable |\n|---|---|---|---|\n"
+    known = "\n".join(f"| `{name}` | `{'.'.join(path)}` |" for name, path in KNOWN.items())
+    own = "\n".join(_rows(("providers", "NAME"), ProviderSettings))
+    return f"""# Settings
+
+Made from `src/switchboard/config/tree.py` by `make docs`.
+
+A flag (`--host`, `--port`) wins over the environment, the environment over the settings file, the file over the default. The file
+is `switchboard.yaml`, `switchboard.yml` or `switchboard.toml` in the directory that the server is started in, or what `--config` or
+`SWITCHBOARD_CONFIG` names. A variable is `SWITCHBOARD_` and the key in capitals, with `__` between levels; lists are separated by
+commas. A secret can be read from a file: the variable's name and `_FILE`, or in the settings file the key and `_file`. Unknown
+keys and wrong values stop the start; `switchboard check` tells them all.
+
+{head}{chr(10).join(_rows((), Settings))}
+
+## Providers
+
+Each under a name of your choice. `openai` needs no more than its key; a `compatible` one needs its `base_url`.
+
+{head}{own}
+
+## Variables by other names
+
+| variable | key |
+|---|---|
+{known}
+
+`HTTPS_PROXY` and `NO_PROXY` are honoured for calls to providers.
+"""
+
+
+def errors_page() -> str:
+    """`docs/errors.md`."""
+    rows = "\n".join(f"| `{code}` | {row.status} | {row.meaning} |" for code, row in CODES.items())
+    return f"""# Errors
+
+Made from `src/switchboard/core/errors.py` by `make docs`.
+
+On `/v1` an error is OpenAI's: `{{"error": {{"message", "type", "param", "code"}}, "request_id"}}`, its `code` in lower case. Everywhere
+else it is `{{"error": {{"message", "code"}}, "request_id"}}` (for `deep-chat`, `error` is the text itself). The same `request_id` is in the header
+`x-request-id` and in the log, which has what a client is not told. A stream that fails after it began ends with an event
+that holds the error, and without its clean end. Every 429 and 503 says `retry-after`.
+
+A provider's own 400, 404, 413 or 422 keeps its status, type, param, code and message on `/v1`, without keys and hosts; elsewhere it
+is `PROVIDER_REJECTED`.
+
+| code | status | meaning |
+|---|---|---|
+{rows}
+"""
+
+
+def main() -> None:
+    (HERE / "settings.md").write_text(settings_page())
+    (HERE / "errors.md").write_text(errors_page())
+
+
+if __name__ == "__main__":
+    main()

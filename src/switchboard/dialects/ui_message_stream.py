@@ -134,6 +134,14 @@ def _tool_part(p: dict[str, Any], kind: str, calls: list[dict[str, Any]], result
     results.append({"role": "tool", "tool_call_id": call_id, "content": content})
 
 
+def _input(arguments: str) -> Any:
+    """A tool call's arguments as a value; a model may have written what is not JSON."""
+    try:
+        return decode_any(arguments.encode() or b"{}")
+    except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
+        return arguments
+
+
 class UIEncoder:
     """Writes UI message chunks. Only the first choice is told."""
 
@@ -169,14 +177,10 @@ class UIEncoder:
         return begin + self._chunk(f"{kind}-delta", id=f"{kind}-{self._part}", delta=text)
 
     def _available(self, calls: list[ToolCall]) -> bytes:
-        out = []
-        for c in calls:
-            try:
-                value = decode_any(c.arguments.encode() or b"{}")
-            except (msgspec.DecodeError, UnicodeEncodeError, RecursionError):
-                value = c.arguments
-            out.append(self._chunk("tool-input-available", toolCallId=c.id, toolName=c.name, input=value))
-        return b"".join(out)
+        named = [(c, _input(c.arguments)) for c in calls]
+        return b"".join(
+            [self._chunk("tool-input-available", toolCallId=c.id, toolName=c.name, input=value) for c, value in named]
+        )
 
     def _one(self, e: Event) -> bytes:
         available = self._available(self._calls.whole_with(e))
@@ -215,7 +219,12 @@ class UIEncoder:
         if first.text or first.refusal:
             parts.append({"type": "text", "text": first.text or first.refusal})
         for c in first.tool_calls:
-            part = {"type": f"tool-{c.name}", "toolCallId": c.id, "state": "input-available", "input": c.arguments}
+            part = {
+                "type": f"tool-{c.name}",
+                "toolCallId": c.id,
+                "state": "input-available",
+                "input": _input(c.arguments),
+            }
             parts.append(part)
         return encode({"id": self._id, "role": "assistant", "parts": parts})
 

@@ -191,7 +191,9 @@ class _Connection(asyncio.Protocol):
             request.retried = True
             self._pool.dial(request)
         elif self._status:
-            request.failed(UpstreamError(Fault.CUT, str(exc or "the connection was closed in the middle of the answer")))
+            request.failed(
+                UpstreamError(Fault.CUT, str(exc or "the connection was closed in the middle of the answer"))
+            )
         else:
             request.failed(UpstreamError(Fault.RESET, str(exc or "the connection was closed without an answer")))
 

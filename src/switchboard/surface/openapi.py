@@ -32,6 +32,11 @@ def extend(document: dict[str, Any], chat_paths: list[str]) -> dict[str, Any]:
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{}, {"key": []}]
     paths = document["paths"]
+    for item in paths.values():  # validation errors are 400 here, in our own shape
+        for operation in item.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(name, None)
     paths["/v1/chat/completions"] = {"post": _completions(chat)}
     for path in chat_paths:
         paths[path] = {"post": _web_chat(chat)}

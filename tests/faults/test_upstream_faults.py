@@ -263,7 +263,7 @@ async def test_a_refused_request_is_passed_on_without_secrets(shell: str, status
         b'{"error":{"message":"Bad tool at https://api.x.com/v1 with sk-canary-0123456789abcdef","type":"invalid_request_error",'
         b'"param":"tools[0]","code":"bad_tool"}}'
     )
-    script = [Request(), answer(body, status=status)]
+    script: Script = [Request(), answer(body, status=status)]
     async with ScriptServer(script) as up, gateway(shell, **settings_for(up.base_url)) as g:
         v1 = await g.ask("/v1/chat/completions", chat(model="m"))
         assert v1.status == status
@@ -280,7 +280,7 @@ async def test_a_refused_request_is_passed_on_without_secrets(shell: str, status
 
 async def test_without_done_but_finished_is_complete(shell: str) -> None:
     last = b'data: {"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}\n\n'
-    script = [Request(), stream_head(), chunk(CONTENT), chunk(last), chunk(b"")]
+    script: Script = [Request(), stream_head(), chunk(CONTENT), chunk(last), chunk(b"")]
     async with ScriptServer(script) as up, gateway(shell, **settings_for(up.base_url)) as g:
         v1 = await g.ask("/v1/chat/completions", chat(model="m", stream=True))
         assert (v1.whole, v1.events[-1]) == (True, "[DONE]")
@@ -291,7 +291,7 @@ async def test_without_done_but_finished_is_complete(shell: str) -> None:
 
 async def test_a_slow_first_event_gets_a_head_and_comments(shell: str) -> None:
 
-    script = [Request(), Wait(1.2), stream_head(), chunk(CONTENT), chunk(b"data: [DONE]\n\n"), chunk(b"")]
+    script: Script = [Request(), Wait(1.2), stream_head(), chunk(CONTENT), chunk(b"data: [DONE]\n\n"), chunk(b"")]
     async with ScriptServer(script) as up:
         settings = settings_for(up.base_url) | {
             "timeouts": {"first_event": 5},

@@ -209,11 +209,11 @@ async def test_bytes_behind_an_answer_do_not_poison_the_next(extra: bytes, apart
     ("said", "fault"),
     [
         (b"", Fault.RESET),
-        (b"HTTP/1.1 200 OK\r\ncontent-le", Fault.CUT),
+        (b"HTTP/1.1 200 OK\r\ncontent-le", Fault.RESET),
         (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive.", Fault.CUT),
         (stream_head() + chunk(b"x"), Fault.CUT),
         (stream_head() + b"5\r\nab", Fault.CUT),
-        (b"HTTP/1.1 100 Continue\r\n\r\n", Fault.CUT),
+        (b"HTTP/1.1 100 Continue\r\n\r\n", Fault.RESET),
     ],
 )
 async def test_an_answer_that_ends_early(said: bytes, fault: Fault) -> None:
@@ -222,10 +222,17 @@ async def test_an_answer_that_ends_early(said: bytes, fault: Fault) -> None:
         assert len(server.connections) == 1
 
 
-@pytest.mark.parametrize("said", [b"", b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive.", b"HTTP/1.1 200 OK\r\n\r\nhalf"])
-async def test_a_connection_that_is_reset(said: bytes) -> None:
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        (b"", Fault.RESET),
+        (b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nfive.", Fault.CUT),
+        (b"HTTP/1.1 200 OK\r\n\r\nhalf", Fault.CUT),  # a body without a length ends with FIN, never with RST
+    ],
+)
+async def test_a_connection_that_is_reset(said: bytes, fault: Fault) -> None:
     async with upstream([Request(), said, Wait(0.05), Reset()]) as (pool, server):
-        assert await send(pool, call(server.port)).fault() is Fault.RESET
+        assert await send(pool, call(server.port)).fault() is fault
 
 
 @pytest.mark.parametrize(
@@ -327,7 +334,7 @@ async def test_a_replaced_connection_is_not_replaced_again() -> None:
 async def test_nothing_is_sent_again_once_something_came_back(said: bytes) -> None:
     async with upstream([Request(), answer(b"one"), Request(), said]) as (pool, server):
         assert await send(pool, call(server.port)).whole() == b"one"
-        assert await send(pool, call(server.port)).fault() is Fault.CUT
+        assert await send(pool, call(server.port)).fault() is Fault.RESET
         assert len(server.connections) == 1
 
 

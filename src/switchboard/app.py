@@ -193,6 +193,7 @@ class Application:
             docs_url=None,
             redoc_url=None,
             openapi_url=None,
+            redirect_slashes=False,  # a redirect would be built from the host header
         )
         app.include_router(operations.router(self.state, self.metrics, lambda: self.runtime.catalog, self._endpoints))
         app.include_router(pages.router(self._document, public_address(self.runtime.settings), self._answering))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import gc
 import os
 import resource
 import signal
+import socket
 import sys
 from collections.abc import Generator, Mapping
 from pathlib import Path
@@ -31,12 +33,13 @@ def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
     """Serve until a signal comes. Exits with status 2 for bad settings, 1 when the port cannot be had."""
     settings, sources = read(flags, config)
     _raise_open_files()
+    listener = _listen(settings)
     style = logs.style_for(settings.log.format)
     output = logs.Output(sys.stderr.fileno())
     log = logs.Log(output, level=settings.log.level, style=style, secrets=secrets_of(settings))
     logs.attach(log, settings.log.level)
     try:
-        code = uvloop.run(_serve(settings, log, sources.file))
+        code = uvloop.run(_serve(settings, log, sources.file, listener))
     finally:
         output.close()
     raise SystemExit(code)
@@ -49,12 +52,30 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20) if hard > 0 else 1 << 20, hard))
 
 
-async def _serve(settings: Settings, log: logs.Log, file: str | None) -> int:
+def _listen(settings: Settings) -> socket.socket:
+    """The socket to listen on. Exits with status 1 and a word on what to do if it cannot be had."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as e:
+        reason = e.strerror or str(e)
+        if e.errno == errno.EADDRINUSE:
+            reason = "another program has it; choose another port with --port or PORT"
+        elif isinstance(e, socket.gaierror):
+            reason = "there is no such address; choose another with --host"
+        print(f"switchboard: cannot listen on {settings.host}, port {settings.port}: {reason}", file=sys.stderr)
+        raise SystemExit(1) from None
+    return listener
+
+
+async def _serve(settings: Settings, log: logs.Log, file: str | None, listener: socket.socket) -> int:
     app = Application(settings, log)
     config = uvicorn.Config(
         cast("Any", app.asgi),
-        host=settings.host,
-        port=settings.port,
         http=cast("Any", functools.partial(FrontProtocol, door=app.door)),
         ws="none",
         lifespan="off",
@@ -67,9 +88,7 @@ async def _serve(settings: Settings, log: logs.Log, file: str | None) -> int:
     )
     server = Server(config, app, settings, lambda port: _banner(settings, app, file, port))
     try:
-        await server.serve()
-    except SystemExit as e:  # uvicorn's way to say that it could not listen
-        return int(e.code or 0) or 1
+        await server.serve([listener])
     finally:
         app.close()
     return 0

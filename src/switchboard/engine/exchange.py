@@ -334,6 +334,8 @@ class Exchange:
     def upstream_data(self, data: bytes) -> None:
         """Some of the upstream's answer; see `_Attempt`."""
         state = self._state
+        if self._kit.log.debug:
+            self._kit.log.body("answer", self._envelope.request_id, data)
         try:
             if state is _STREAMING:
                 assert self._pipe is not None
@@ -404,8 +406,6 @@ class Exchange:
         if status != 200:
             self._failed(dialect.error(status, self._upstream_headers, body))
             return
-        if self._kit.log.debug:
-            self._kit.log.body("answer", self._envelope.request_id, body)
         assert self._meter is not None
         try:
             if kind.startswith(b"text/event-stream"):

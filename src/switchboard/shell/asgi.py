@@ -98,6 +98,8 @@ class AsgiShell:
             await _answer(send, 204, preflight, b"")
             self._switch.record(head, envelope, 204, None, began)
             return
+        if problem is None and head.path in self._switch.routes.hot:
+            problem = Problem("METHOD_NOT_ALLOWED", "This path answers POST only.", headers=b"allow: POST\r\n")
         if problem is None and not (head.path in _OPEN or head.path.startswith("/health")):
             try:
                 caller = self._switch.routes.kit.gate.identify(head, envelope.peer)
@@ -130,11 +132,13 @@ class AsgiShell:
                 message["headers"] = [*message.get("headers", ()), *header_pairs(envelope.headers)]
             await send(message)
 
-        scope["switchboard"] = {"request_id": envelope.request_id, "peer": envelope.peer}
+        told: dict[str, Any] = {"request_id": envelope.request_id, "peer": envelope.peer}
+        # a HEAD is a GET whose body the server leaves out; no endpoint has to know
+        method = "GET" if head.method == "HEAD" else head.method
         try:
-            await self._ordinary(scope, receive, sending)
+            await self._ordinary({**scope, "method": method, "switchboard": told}, receive, sending)
         finally:
-            raised: Problem | None = scope["switchboard"].get("problem")
+            raised: Problem | None = told.get("problem")
             self._switch.record(head, envelope, status or 500, raised, began, caller)
 
 

@@ -24,13 +24,15 @@ def watch(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
             return path.suffix == ".py"
         return path == settings or (path.parent == here and path.name in FILES)
 
-    folders = {package, here, *([settings.parent] if settings is not None else [])}
+    # each folder by itself: the working directory may hold anything, and nothing below it matters
+    code = [p for p in package.rglob("*") if p.is_dir() and p.name != "__pycache__"]
+    folders = {package, *code, here, *([settings.parent] if settings is not None else [])}
     watchfiles.run_process(
         *folders,
         target=_serve,
         args=(dict(flags), config),
         watch_filter=matters,
-        recursive=True,
+        recursive=False,
         target_type="function",
         sigint_timeout=10,
     )

@@ -17,13 +17,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Generator
+from os import urandom
 from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
 
-from switchboard.core.clock import now
 from switchboard.core.events import Answer, Choice, Done, Event, Finish, Metered, Text, ToolCall
 from switchboard.core.events import ToolCallArguments as Arguments
 from switchboard.core.events import ToolCallBegin as Begin
@@ -81,12 +82,9 @@ class _Request(Struct):
         return Usage(sum(len(message_text(m).split()) for m in self.messages), len(self.text.split()))
 
 
-_serial = iter(range(1, 1 << 62))
-
-
 def _context(r: _Request) -> Context:
     wanted = bool((r.stream_options or {}).get("include_usage"))
-    return Context(f"chatcmpl-offline-{next(_serial):08d}", r.model, 1_700_000_000 + int(now()), include_usage=wanted)
+    return Context(f"chatcmpl-offline-{urandom(9).hex()}", r.model, int(time.time()), include_usage=wanted)
 
 
 def words(text: str) -> list[str]:

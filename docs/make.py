@@ -8,7 +8,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from switchboard.config.names import KNOWN, Path as Place, place, variable
+from switchboard.config.names import KNOWN, place, variable
+from switchboard.config.names import Path as Place
 from switchboard.config.tree import ProviderSettings, Settings
 from switchboard.core.errors import CODES
 

@@ -43,7 +43,11 @@ def test_errors(seen: dict[str, Any]) -> None:
     assert seen["bad_request"]["param"] == "messages"
     assert (seen["not_found"]["name"], seen["not_found"]["code"]) == ("NotFoundError", "model_not_found")
     assert (seen["limited"]["name"], seen["limited"]["status"]) == ("RateLimitError", 429)
-    assert (seen["unavailable"]["name"], seen["unavailable"]["status"], seen["tries"]) == ("InternalServerError", 503, 2)
+    assert (seen["unavailable"]["name"], seen["unavailable"]["status"], seen["tries"]) == (
+        "InternalServerError",
+        503,
+        2,
+    )
     assert (seen["unauthorized"]["name"], seen["unauthorized"]["status"]) == ("InternalServerError", 502)
 
 

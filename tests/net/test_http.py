@@ -77,7 +77,9 @@ class Sink:
         return e.value.fault
 
 
-def call(port: int, host: str = "127.0.0.1", scheme: str = "http", *, body: bytes = b"{}", timeout: float = 5.0) -> Call:
+def call(
+    port: int, host: str = "127.0.0.1", scheme: str = "http", *, body: bytes = b"{}", timeout: float = 5.0
+) -> Call:
     return Call((scheme, host, port), b"POST", b"/v1/x", b"host: provider\r\n", body, timeout)
 
 
@@ -194,7 +196,9 @@ async def test_a_connection_that_is_to_close_is_not_kept(last: bytes) -> None:
 @pytest.mark.parametrize("extra", [answer(b"poison"), b"garbage", b"HTTP/1.1 200", b"\0"])
 @pytest.mark.parametrize("apart", [False, True])
 async def test_bytes_behind_an_answer_do_not_poison_the_next(extra: bytes, apart: bool) -> None:
-    poisoned: list[Any] = [Request(), answer(b"one"), Wait(0.02), extra] if apart else [Request(), answer(b"one") + extra]
+    poisoned: list[Any] = (
+        [Request(), answer(b"one"), Wait(0.02), extra] if apart else [Request(), answer(b"one") + extra]
+    )
     clean: list[Any] = [Request(), answer(b"two")]
     async with upstream(lambda n: [*(clean if n else poisoned), Hang()]) as (pool, server):
         assert await send(pool, call(server.port)).whole() == b"one"
@@ -397,6 +401,9 @@ class FakeTransport(asyncio.Transport):
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.written += data
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
     def abort(self) -> None:
         if not self.lost:
             self.lost = True
@@ -480,7 +487,9 @@ async def test_abort_when_the_connection_was_made_but_the_dial_is_not_over_count
 
 
 async def test_a_connection_lost_before_its_dial_is_over_is_told() -> None:
-    pool = UpstreamPool(FakeDialer(lambda protocol: cast("Any", protocol).connection_lost(ConnectionResetError("gone"))))
+    pool = UpstreamPool(
+        FakeDialer(lambda protocol: cast("Any", protocol).connection_lost(ConnectionResetError("gone")))
+    )
     assert await send(pool, call(1)).fault() is Fault.RESET
     assert pool.open == 0
 
@@ -542,7 +551,10 @@ async def test_abort_after_the_end_leaves_the_kept_connection_alone() -> None:
 
 async def test_a_paused_call_gets_nothing_until_it_is_resumed() -> None:
     piece = chunk(b"y" * 60_000)
-    async with upstream([Request(), stream_head() + chunk(b"x"), *([piece] * 100), chunk(b""), Hang()]) as (pool, server):
+    async with upstream([Request(), stream_head() + chunk(b"x"), *([piece] * 100), chunk(b""), Hang()]) as (
+        pool,
+        server,
+    ):
         sink = Sink()
         sink.on_first = lambda: sink.flow.pause() if sink.flow is not None else None
         send(pool, call(server.port), sink)
@@ -602,7 +614,7 @@ async def test_closing_the_pool_ends_dials_and_idle_connections() -> None:
 
 
 async def test_nobody_listens() -> None:
-    async with upstream([Request()]) as (pool, server):
+    async with upstream([Request()]) as (pool, _):
         gone = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
         port = gone.sockets[0].getsockname()[1]
         gone.close()

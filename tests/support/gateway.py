@@ -75,7 +75,11 @@ async def gateway(
     shell: str = "splice", environment: dict[str, str] | None = None, **settings: Any
 ) -> AsyncIterator[Gateway]:
     """A gateway with `settings` (a tree as in the settings file), on a free port of loopback."""
-    tree: dict[str, Any] = {"port": 0, "shutdown": {"accept": 0, "streams": 0.2}, "log": {"level": "INFO", "format": "json"}} | settings
+    tree: dict[str, Any] = {
+        "port": 0,
+        "shutdown": {"accept": 0, "streams": 0.2},
+        "log": {"level": "INFO", "format": "json"},
+    } | settings
     tree.setdefault("providers", {}).setdefault("offline", {"pace": 0})
     parsed = Settings.model_validate(tree)
     log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed below
@@ -91,6 +95,7 @@ async def gateway(
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,
         backlog=2048,
     )
     ports: list[int] = []

@@ -81,6 +81,7 @@ async def _serve(settings: Settings, log: logs.Log, file: str | None, listener: 
         lifespan="off",
         log_config=None,
         access_log=False,
+        proxy_headers=False,  # whose X-Forwarded-* headers count is for `surface.envelope` to decide
         server_header=False,
         backlog=4096,
         ssl_certfile=settings.tls.certificate,

@@ -237,6 +237,11 @@ class Exchange:
             except Exception as e:
                 self._crash(e)
 
+    def refuse(self, problem: Problem) -> None:
+        """Something is wrong with the body, as the front door sees it."""
+        if self._state is _READING:
+            self._refuse(problem)
+
     def client_left(self, why: Outcome = Outcome.CLIENT_LEFT) -> None:
         """The client is gone: whatever is under way stops now."""
         if self._state is _OVER:
@@ -295,11 +300,13 @@ class Exchange:
         self._upstream_status = status
         self._upstream_headers = headers
         self._last_in = now()
-        op, dialect = self._op, self._dialect
-        assert op is not None and dialect is not None
+        assert self._op is not None
         kind = headers.get(b"content-type", b"")
-        if status == 200 and op.stream and not kind.startswith((b"application/json", b"text/html")):
-            self._open_pipe()
+        if status == 200 and self._op.stream and not kind.startswith((b"application/json", b"text/html")):
+            try:
+                self._open_pipe()
+            except Exception as e:
+                self._crash(e)
         else:
             self._state = _COLLECTING
 
@@ -442,12 +449,13 @@ class Exchange:
 
     def _stream_whole(self, answer: Answer) -> None:
         """A stream from an answer that came whole."""
-        encoder = self._encode()
-        self._send_head()
+        out = self._encode().encode(answer.events())
+        if not self._head_sent:
+            self._send_head()
         self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
-        self._down.end(encoder.encode(answer.events()))
+        self._down.end(out)
 
     def _answer(self, kind: Lines, body: bytes) -> None:
         self._status = 200
@@ -523,10 +531,16 @@ class Exchange:
             self._fail(Problem(self._surface.failure, detail=repr(e)), Outcome.INTERNAL_ERROR)
         except Exception as again:
             _log.error("request %s could not be ended", self._envelope.request_id, exc_info=again)
-            self._over(Outcome.INTERNAL_ERROR)
+            if not self.over:
+                self._over(Outcome.INTERNAL_ERROR)
             self._down.fail(b"")
 
     # ---- the end
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended, and is settled."""
+        return self._state is _OVER
 
     def _over(self, why: Outcome, problem: Problem | None = None) -> None:
         """Let go of everything, and settle."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 from switchboard.core.clock import now
 
 #: Seconds between two ticks: how finely deadlines are held.
 TICK = 0.25
+_log: Final = logging.getLogger("switchboard.registry")
 
 
 class Ticking(Protocol):
@@ -42,14 +44,24 @@ class Registry:
         self._timer = asyncio.get_running_loop().call_later(TICK, self._tick)
         at = now()
         for x in list(self.open):
-            x.tick(at)
+            self._guarded(x.tick, at)
         for f in self._extra:
-            f(at)
+            self._guarded(f, at)
+
+    def _guarded(self, function: Callable[[float], None], at: float) -> None:
+        """A fault in one must not keep the time from the others."""
+        try:
+            function(at)
+        except Exception:
+            _log.exception("a deadline could not be held")
 
     def stop_all(self) -> None:
         """End everything that is open."""
         for x in list(self.open):
-            x.stop()
+            try:
+                x.stop()
+            except Exception:
+                _log.exception("an exchange could not be stopped")
 
     def close(self) -> None:
         """Tick no more."""

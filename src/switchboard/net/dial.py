@@ -70,7 +70,11 @@ class TcpDialer:
 
     async def _through_proxy(self, host: str, port: int, protocol_factory: Callable[[], asyncio.Protocol]) -> None:
         proxy = urlsplit(self._proxy if "://" in self._proxy else f"http://{self._proxy}")
-        if not proxy.hostname or proxy.scheme != "http":
+        try:
+            port_of_proxy = proxy.port or 3128
+        except ValueError:
+            port_of_proxy = 0
+        if not proxy.hostname or proxy.scheme != "http" or not port_of_proxy:
             raise UpstreamError(Fault.PROXY, "HTTPS_PROXY is not of the form http://host:port")
         loop = asyncio.get_running_loop()
         opened: asyncio.Future[None] = loop.create_future()
@@ -80,7 +84,10 @@ class TcpDialer:
             pair = f"{unquote(proxy.username)}:{unquote(proxy.password or '')}"
             lines.append("Proxy-Authorization: Basic " + base64.b64encode(pair.encode()).decode())
         hello = ("\r\n".join(lines) + "\r\n\r\n").encode()
-        transport, _ = await loop.create_connection(lambda: _Connect(opened, hello), proxy.hostname, proxy.port or 3128)
+        try:
+            transport, _ = await loop.create_connection(lambda: _Connect(opened, hello), proxy.hostname, port_of_proxy)
+        except OSError as e:
+            raise UpstreamError(Fault.PROXY, f"the proxy cannot be reached: {e.strerror or e}") from e
         try:
             await opened
             _no_delay(transport)

@@ -74,6 +74,9 @@ class Intake(Protocol):
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
 
+    def refuse(self, problem: Problem) -> None:
+        """Something is wrong with the body: answer with `problem`."""
+
     def client_left(self, why: Outcome) -> None:
         """The client is gone."""
 
@@ -108,6 +111,7 @@ class Request:
         "complete",
         "cycle",
         "expects",
+        "held",
         "intake",
         "keep_alive",
         "length",
@@ -133,6 +137,7 @@ class Request:
         self.expects = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
         self.body = b""  # what came before the request had its turn
         self.size = 0
+        self.held = 0  # bytes that count as sent ahead until its turn
         self.complete = False
         self.answered = False
         self.intake: Intake | None = None
@@ -209,12 +214,32 @@ class Request:
 
     def continue_(self) -> None:
         """Say ``100 Continue`` to a client that waits for it."""
-        if self.expects and not self.complete and self._connection is not None:
+        if self.expects and self.version == "1.1" and not self.complete and self._connection is not None:
             self._connection.write(_CONTINUE)
 
     def detach(self) -> None:
         """Nobody is left to hear the answer."""
         self._connection = None
+
+
+class _Cycle(RequestResponseCycle):
+    """uvicorn's cycle; says so when the answer is the connection's last because the body is not read to its end."""
+
+    request: Request
+
+    async def send(self, message: Any) -> None:
+        if message["type"] == "http.response.start" and not self.request.drains:
+            self.keep_alive = False
+        await super().send(message)
+
+
+class _ColdTransport:
+    """What a cycle writes to: its `close` lets a client that is still sending read the answer."""
+
+    def __init__(self, connection: FrontProtocol) -> None:
+        self.write = connection.write
+        self.close = connection.hang_up
+        self.is_closing = connection.is_closing
 
 
 class FrontProtocol(asyncio.Protocol):
@@ -223,16 +248,20 @@ class FrontProtocol(asyncio.Protocol):
     __slots__ = (
         "_ahead",
         "_app_state",
+        "_begun",
         "_broken",
         "_config",
+        "_count",
         "_current",
         "_default_lines",
         "_defaults",
         "_door",
         "_failing",
+        "_fed",
         "_flow",
         "_head_size",
         "_headers",
+        "_held",
         "_limits",
         "_loop",
         "_parser",
@@ -246,7 +275,9 @@ class FrontProtocol(asyncio.Protocol):
         "_state",
         "_stopping",
         "_transport",
+        "_turning",
         "_unsent",
+        "_upgrading",
         "_url",
     )
 
@@ -276,6 +307,12 @@ class FrontProtocol(asyncio.Protocol):
         self._receiving: Request | None = None  # its body is still coming
         self._queue: deque[Request] = deque()
         self._ahead = 0
+        self._held = 0
+        self._turning = False
+        self._begun = False  # a message has, and its head is not whole
+        self._upgrading: Request | None = None
+        self._count = 0
+        self._fed = 0
         self._failing: Problem | None = None  # why no further request is read
         self._broken = False  # the connection is over: whatever comes is thrown away
         self._stopping = False
@@ -333,15 +370,31 @@ class FrontProtocol(asyncio.Protocol):
                 self._gone(Outcome.CLIENT_LEFT)
                 self._transport.abort()
                 return
-        if self._state == _IN_HEAD or self._state == _ANSWERING:
+        receiving = self._receiving
+        if receiving is None:
             self._head_size += len(data)
+            self._feed(data)
+            return
+        size = receiving.size
         self._feed(data)
+        if self._receiving is receiving and receiving.size == size:  # trailers, or chunks' extensions
+            self._head_size += len(data)
+            if self._head_size > self._limits.head and not self._broken:
+                self._fail(self._too_large(b""))
 
     def _feed(self, data: bytes) -> None:
+        rest: memoryview | bytes = data
+        while rest:
+            self._fed = len(rest)
+            rest = self._feed_some(rest)
+
+    def _feed_some(self, data: bytes | memoryview) -> bytes | memoryview:
+        """Parse; gives what is left behind an upgrade that is passed over."""
+        upgraded = -1
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserUpgrade as e:
-            self._upgrade(data[e.args[0] if e.args else len(data) :])
+            upgraded = e.args[0] if e.args else len(data)
         except httptools.HttpParserError as e:
             cause = e.__context__
             problem = cause if isinstance(cause, Problem) else None
@@ -350,15 +403,26 @@ class FrontProtocol(asyncio.Protocol):
                 problem = Problem("INTERNAL_ERROR")
             self._fail(problem or Problem("BAD_REQUEST", f"This is not HTTP as it should be: {e}"))
         else:
-            in_head = self._receiving is None and self._state == _IN_HEAD
-            if in_head and self._head_size > self._limits.head:
+            if self._begun:
+                self._head_size = max(self._head_size, len(self._url) + _size(self._headers) + 1)
+                if self._state == _IDLE:
+                    self._state = _IN_HEAD
+                    self._since = now()
+            if self._receiving is None and self._state == _IN_HEAD and self._head_size > self._limits.head:
                 self._fail(self._too_large(b""))
+        if upgraded >= 0 and self._upgrade():
+            return memoryview(data)[upgraded:]
+        return b""
 
     # ---- httptools
 
     def on_message_begin(self) -> None:
+        if self._broken:
+            raise Problem("BAD_REQUEST", "The connection is about to close.")
         self._url = b""
         self._headers = {}
+        self._count = 0
+        self._begun = True
 
     def on_url(self, url: bytes) -> None:
         self._url += url
@@ -366,6 +430,11 @@ class FrontProtocol(asyncio.Protocol):
             raise Problem("URI_TOO_LONG", f"The URL is longer than {self._limits.url} bytes.")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._receiving is not None:
+            return  # a trailer
+        self._count += 1
+        if self._count > self._limits.headers:
+            raise Problem("HEADERS_TOO_LARGE", f"There are more than {self._limits.headers} headers.")
         name = name.lower()
         headers = self._headers
         known = headers.get(name)
@@ -382,6 +451,11 @@ class FrontProtocol(asyncio.Protocol):
         headers = self._headers
         parser = self._parser
         version = parser.get_http_version()
+        self._begun = False
+        if version != "1.1" and version != "1.0":
+            raise Problem("BAD_REQUEST", "The versions of HTTP spoken here are 1.1 and 1.0.")
+        if parser.get_method() == b"CONNECT":
+            raise Problem("BAD_REQUEST", "This server is no proxy.")
         coding = headers.get(b"transfer-encoding")
         if coding is not None:
             if b"content-length" in headers:
@@ -390,22 +464,21 @@ class FrontProtocol(asyncio.Protocol):
                 raise Problem("BAD_REQUEST", "The only transfer-encoding read here is chunked.")
         if b"host" not in headers and version == "1.1":
             raise Problem("BAD_REQUEST", "The host header is missing.")
-        if len(headers) > self._limits.headers:
-            raise Problem("HEADERS_TOO_LARGE", f"There are more than {self._limits.headers} headers.")
-        if self._head_size > self._limits.head and _size(headers) + len(self._url) > self._limits.head:
+        if max(self._head_size, self._fed) > self._limits.head and _size(headers) + len(self._url) > self._limits.head:
             raise self._too_large(b"")
         raw_path, _, query = self._url.partition(b"?")
         path = raw_path.decode("latin-1")
+        if path[:1] != "/":
+            path = self._absolute(path)
         if "%" in path:
             path = unquote(path)
-        elif path[:1] != "/":
-            path = self._absolute(path)
         head = RequestHead(parser.get_method().decode("ascii"), path, query, headers, self._peer, self._scheme)
         request = Request(self, head, self._url, version, version != "1.0" and parser.should_keep_alive())
         self._receiving = request
         self._head_size = 0
-        if b"upgrade" in headers and parser.should_upgrade() and headers.get(b"upgrade", b"").lower() != b"websocket":
-            return  # `_upgrade` reads it again without
+        if b"upgrade" in headers and parser.should_upgrade():
+            self._upgrading = request  # `_upgrade` reads it again without
+            return
         if self._current is None:
             self._begin(request)
         else:
@@ -427,11 +500,15 @@ class FrontProtocol(asyncio.Protocol):
             self._cold_body(request, data)
 
     def on_message_complete(self) -> None:
+        if self._upgrading is not None:
+            return
         request, self._receiving = self._receiving, None
         if request is None or request.complete:
             return  # its last byte told
         request.complete = True
         if request is not self._current:
+            request.held = self._ahead - self._held
+            self._held = self._ahead
             return
         self._state = _ANSWERING
         if request.answered:
@@ -460,6 +537,8 @@ class FrontProtocol(asyncio.Protocol):
         self._since = now()
         request.intake = self._door.enter(request.request_head, request)
         if request.intake is not None:
+            if self._stalled:
+                request.intake.pause()
             request.intake.start()
             if request.answered or self._current is not request:
                 return  # on its head alone
@@ -489,6 +568,8 @@ class FrontProtocol(asyncio.Protocol):
             return
         if self._flow is None:
             self._flow = FlowControl(self._transport)
+            if self._stalled:
+                self._flow.pause_writing()
         sockname = self._transport.get_extra_info("sockname")
         scope: Any = {
             "type": "http",
@@ -505,9 +586,9 @@ class FrontProtocol(asyncio.Protocol):
             "server": sockname[:2] if isinstance(sockname, tuple) else None,
             "state": self._app_state.copy(),
         }
-        request.cycle = RequestResponseCycle(
+        request.cycle = cycle = _Cycle(
             scope=scope,
-            transport=self._transport,
+            transport=cast("asyncio.Transport", _ColdTransport(self)),
             flow=self._flow,
             logger=logging.getLogger("uvicorn.error"),
             access_logger=logging.getLogger("uvicorn.access"),
@@ -518,6 +599,7 @@ class FrontProtocol(asyncio.Protocol):
             keep_alive=request.keep_alive,
             on_response=lambda: self.finished(request),
         )
+        cycle.request = request
         task = self._loop.create_task(request.cycle.run_asgi(self._config.loaded_app))
         self._server_state.tasks.add(task)
         task.add_done_callback(self._server_state.tasks.discard)
@@ -538,27 +620,49 @@ class FrontProtocol(asyncio.Protocol):
             return
         self._server_state.total_requests += 1
         request.answered = True
+        if request.cycle is not None and not request.cycle.keep_alive:
+            request.keep_alive = False
         request.intake = request.cycle = None
         if not request.keep_alive or self._stopping or not request.drains:
             self._current = None
-            self._hang_up()
+            self.hang_up()
         elif request.complete:
             self._next(request)
         # else the rest of its body is read and thrown away
 
     def _next(self, request: Request) -> None:
         self._current = None
-        if self._queue:
-            self._begin(self._queue.popleft())
-        elif self._failing is not None:
+        if self._turning:
+            return  # the loop below goes on
+        self._turning = True
+        try:
+            while self._queue and self._current is None and not self._broken:
+                turn = self._queue.popleft()
+                if self._failing is not None and not turn.complete:
+                    break
+                self._ahead -= turn.held
+                self._held -= turn.held
+                self._begin(turn)
+        finally:
+            self._turning = False
+        if self._current is not None or self._broken:
+            return
+        if self._failing is not None:
             self._give_up(self._failing)
+        elif self._stopping:
+            self.hang_up()
         else:
-            self._ahead = 0
+            self._ahead = self._held = 0
             self._since = now()
             self._state = _IN_HEAD if self._head_size else _IDLE
 
-    def _hang_up(self) -> None:
+    def is_closing(self) -> bool:
+        return self._broken or self._transport.is_closing()
+
+    def hang_up(self) -> None:
         """Close so that what was written still reaches a client that is in the middle of sending."""
+        if self._broken:
+            return
         self._broken = True
         if self._receiving is not None and self._transport.can_write_eof():
             self._state = _LINGERING
@@ -567,27 +671,22 @@ class FrontProtocol(asyncio.Protocol):
         else:
             self._transport.close()
 
-    def _upgrade(self, rest: bytes) -> None:
-        request, self._receiving = self._receiving, None
-        if request is None:
-            return
+    def _upgrade(self) -> bool:
+        """Read a request that offers an upgrade again without the offer, as RFC 9110 lets a server do (some clients
+        offer h2c with every request)."""
+        request, self._upgrading, self._receiving = self._upgrading, None, None
+        if request is None or self._broken or self._failing is not None:
+            return False
         headers = request.request_head.headers
-        if headers.get(b"upgrade", b"").lower() == b"websocket":
-            request.complete = True
-            request.keep_alive = False
-            if request is self._current and request.cycle is not None:
-                request.cycle.keep_alive = False
-            if request is self._current:
-                self._state = _ANSWERING
-                self._whole(request)
-            return
-        # Some clients offer h2c with every request (RFC 9113 lets a server pass it over): read it again without.
-        lines = [b"%b %b HTTP/1.1\r\n" % (request.request_head.method.encode(), request.url)]
+        lines = [b"%b %b HTTP/%b\r\n" % (request.request_head.method.encode(), request.url, request.version.encode())]
         for name, value in headers.items():
             if name not in (b"upgrade", b"http2-settings", b"connection"):
                 lines.append(b"%b: %b\r\n" % (name, value))
+        if not request.keep_alive:
+            lines.append(b"connection: close\r\n")
         self._parser = httptools.HttpRequestParser(self)
-        self._feed(b"".join(lines) + b"\r\n" + rest)
+        self._feed_some(b"".join(lines) + b"\r\n")
+        return not self._broken and self._failing is None
 
     # ---- faults
 
@@ -598,8 +697,15 @@ class FrontProtocol(asyncio.Protocol):
         if current is None:
             self._give_up(problem)
         elif not current.complete:  # its own body is what is wrong
-            self._drop(current, Outcome.REFUSED)
-            self._give_up(problem)
+            current.keep_alive = False
+            if current.answered:
+                self._current = None
+                self.hang_up()
+            elif current.intake is not None:
+                current.intake.refuse(problem)
+            else:
+                self._drop(current, Outcome.REFUSED)
+                self._give_up(problem)
 
     def _give_up(self, problem: Problem) -> None:
         """Answer with `problem` and hang up."""
@@ -674,8 +780,12 @@ class FrontProtocol(asyncio.Protocol):
         waited = at - self._since
         if self._stalled:
             self._check_stall(at)
-        elif self._broken:
-            if self._state == _LINGERING and waited > _LINGER:
+        elif self.is_closing():
+            unsent = self._transport.get_write_buffer_size()
+            if self._state != _LINGERING:
+                self._state = _LINGERING
+                self._since = at
+            elif waited > (limits.write_time if unsent else _LINGER):
                 self._transport.abort()
         elif self._state == _IN_HEAD:
             if waited > limits.head_time:

@@ -77,7 +77,6 @@ class _Connection(asyncio.Protocol):
         "_framed",
         "_headers",
         "_inflate",
-        "_origin",
         "_parser",
         "_pieces",
         "_pool",
@@ -85,20 +84,23 @@ class _Connection(asyncio.Protocol):
         "_reusable",
         "_status",
         "_transport",
+        "counted",
         "idle_since",
+        "origin",
         "request",
         "reused",
     )
 
     def __init__(self, pool: UpstreamPool, origin: tuple[str, str, int]) -> None:
         self._pool = pool
-        self._origin = origin
+        self.origin = origin
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpResponseParser(self)
         self._reading = True
         self._pieces: list[bytes] = []
         self.request: _Request | None = None
         self.reused = False
+        self.counted = True  # in the pool's count, until it is gone
         self.idle_since = 0.0
         self._begin()
 
@@ -110,6 +112,11 @@ class _Connection(asyncio.Protocol):
         self._framed = False
         self._reusable = False
         self._inflate: Any = None
+
+    @property
+    def usable(self) -> bool:
+        """Whether it was made and is not gone yet."""
+        return self._transport is not None
 
     # -- towards the provider
 
@@ -178,13 +185,16 @@ class _Connection(asyncio.Protocol):
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._pool.forget(self._origin, self)
+        self._pool.forget(self.origin, self)
         self._transport = None
         request, self.request = self.request, None
         if request is None:
             return
         request.connection = None
         if self._status and not self._framed and exc is None:
+            if self._inflate is not None and not self._inflate.eof:
+                request.failed(UpstreamError(Fault.CUT, "its gzip ended early"))
+                return
             request.aborted = True
             request.sink.on_end()  # a body without a length ends with its connection
         elif self.reused and self._bytes_in == 0 and not request.retried and not request.aborted:
@@ -208,14 +218,14 @@ class _Connection(asyncio.Protocol):
         """The answer is whole, and nothing came behind it: the connection is free."""
         inflate, current = self._inflate, self.request
         self.request = None
-        if not self._reusable:
-            if self._transport is not None:
+        if not self._reusable or (self._transport is not None and self._transport.get_write_buffer_size()):
+            if self._transport is not None:  # an answer before the end of its request leaves nothing to go on with
                 self._transport.close()
         elif current is request:
             self.resume_reading()
             self.reused = True
             self._begin()
-            self._pool.keep(self._origin, self)
+            self._pool.keep(self.origin, self)
         if current is not request:
             return  # it was aborted by what it was told last
         request.connection = None
@@ -232,6 +242,8 @@ class _Connection(asyncio.Protocol):
             raise UpstreamError(Fault.PROTOCOL, "an answer that nobody asked for")
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        if self._status:
+            return  # a trailer
         name = name.lower()
         known = self._headers.get(name)
         self._headers[name] = value if known is None else known + b", " + value
@@ -262,8 +274,10 @@ class _Connection(asyncio.Protocol):
         size = 0
         try:
             while data:
+                if self._inflate.eof:  # a further member
+                    self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
                 out = self._inflate.decompress(data, _INFLATE_STEP)
-                data = self._inflate.unconsumed_tail
+                data = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
                 self._pieces.append(out)
                 size += len(out)
                 if size > _INFLATE_MOST:
@@ -320,35 +334,43 @@ class UpstreamPool:
             self._loop.call_soon(request.failed, error)
             return
         self._count[origin] = count + 1
-        task = self._loop.create_task(self._dial(request))
+        connection = _Connection(self, origin)
+        task = self._loop.create_task(self._dial(request, connection))
         request.dial = task
         self._dials.add(task)
-        task.add_done_callback(self._dials.discard)
+        task.add_done_callback(lambda t: self._dialled(t, connection))
 
-    async def _dial(self, request: _Request) -> None:
+    def _dialled(self, task: asyncio.Task[None], connection: _Connection) -> None:
+        self._dials.discard(task)
+        if task.cancelled():  # perhaps before it had begun
+            connection.close()
+            self.forget(connection.origin, connection)
+
+    async def _dial(self, request: _Request, connection: _Connection) -> None:
         call = request.call
-        connection = _Connection(self, call.origin)
+        error: UpstreamError | None = None
         try:
             async with asyncio.timeout(call.connect_timeout):
                 await self._dialer.connect(call.origin, lambda: connection)
-        except BaseException as e:
-            self._release(call.origin)
-            connection.close()
-            request.dial = None
-            if isinstance(e, UpstreamError):
-                request.failed(e)
-            elif isinstance(e, TimeoutError):
-                text = f"no connection within {call.connect_timeout:g} s"
-                request.failed(UpstreamError(Fault.CONNECT_TIMEOUT, text))
-            elif isinstance(e, ssl.SSLError):
-                request.failed(UpstreamError(Fault.TLS, str(e)))
-            elif isinstance(e, OSError):
-                request.failed(UpstreamError(Fault.REFUSED, e.strerror or str(e)))
-            else:
-                raise
-            return
+        except UpstreamError as e:
+            error = e
+        except TimeoutError:
+            error = UpstreamError(Fault.CONNECT_TIMEOUT, f"no connection within {call.connect_timeout:g} s")
+        except ssl.SSLError as e:
+            error = UpstreamError(Fault.TLS, str(e))
+        except OSError as e:
+            error = UpstreamError(Fault.REFUSED, e.strerror or str(e))
+        except Exception as e:  # a host's name that cannot be one, say
+            error = UpstreamError(Fault.REFUSED, repr(e))
+        else:
+            if not connection.usable:
+                error = UpstreamError(Fault.RESET, "the connection was closed as soon as it was made")
         request.dial = None
-        if request.aborted:
+        if error is not None:
+            connection.close()
+            self.forget(call.origin, connection)
+            request.failed(error)
+        elif request.aborted:
             connection.close()
         else:
             connection.carry(request)
@@ -366,7 +388,9 @@ class UpstreamPool:
         idle = self._idle.get(origin)
         if idle and connection in idle:
             idle.remove(connection)
-        self._release(origin)
+        if connection.counted:
+            connection.counted = False
+            self._release(origin)
 
     def _release(self, origin: tuple[str, str, int]) -> None:
         left = self._count.get(origin, 0) - 1

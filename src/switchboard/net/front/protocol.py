@@ -1,37 +1,28 @@
-"""The front door: the protocol class that uvicorn is handed as ``http=``.
-
-It parses requests (httptools), holds their deadlines and sizes, and keeps pipelined requests apart. A request that the
-`Door` takes goes to its `Intake` by callback, the hot way; every other one runs in uvicorn's own ASGI cycle, the
-ordinary way. What is wrong with the HTTP itself is answered here, in the words of `Door.reject`.
-
-While a request is answered the socket is read on, so that a client that leaves is seen at once; what a client sends
-ahead meanwhile is kept up to `FrontLimits.pipeline` bytes.
-"""
+"""The connection: parsing, turns, deadlines, and what is wrong."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections import deque
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, cast
 from urllib.parse import unquote
 
 import httptools
-from msgspec import Struct
 from uvicorn.config import Config
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 from uvicorn.server import ServerState
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
 from switchboard.core.types import Headers, Lines, Outcome, RequestHead
+from switchboard.net.front.cold import ColdTransport, Cycle
+from switchboard.net.front.limits import Door
+from switchboard.net.front.request import Request
 
-_CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 _GRACE: Final = 10.0  # seconds before the minimum rate of a body counts
 _LINGER: Final = 2.0  # seconds that a client has to read the last answer before the connection is broken off
-_DRAIN: Final = 64 * 1024  # bytes of a body that nobody wants and that are read all the same
-
 
 # where a connection stands
 _IDLE: Final = 0  # between two requests
@@ -41,205 +32,8 @@ _ANSWERING: Final = 3
 _LINGERING: Final = 4  # the last answer is out; the client has a moment to read it
 
 
-class FrontLimits(Struct, frozen=True):
-    """What a client may send, and how slowly.
-
-    Bytes: `head` (all of it), `url`, `body` (JSON), `pipeline` (sent ahead while an answer is under way). Seconds:
-    `head_time`, `idle_time` (between requests), `write_time` (a client that reads nothing). `body_rate` is the least
-    bytes a second after the first ten seconds. `connections` is how many there may be at a time.
-    """
-
-    head: int = 64 * 1024
-    headers: int = 100
-    url: int = 8 * 1024
-    body: int = 32 * 1024 * 1024
-    pipeline: int = 64 * 1024
-    head_time: float = 10.0
-    idle_time: float = 75.0
-    write_time: float = 60.0
-    body_rate: int = 1024
-    connections: int = 10_000
-
-
 def _size(headers: Headers) -> int:
     return sum([len(name) + len(value) + 4 for name, value in headers.items()])
-
-
-class Intake(Protocol):
-    """The hot way of one request: takes its body and hears of its client."""
-
-    def start(self) -> None:
-        """The head is in; what is wrong with it may be answered at once."""
-
-    def on_body(self, data: bytes, end: bool) -> None:
-        """Some of the body; `end` with the last of it."""
-
-    def refuse(self, problem: Problem) -> None:
-        """Something is wrong with the body: answer with `problem`."""
-
-    def client_left(self, why: Outcome) -> None:
-        """The client is gone."""
-
-    def pause(self) -> None:
-        """The client reads more slowly than is written."""
-
-    def resume(self) -> None:
-        """The client has caught up."""
-
-
-class Door(Protocol):
-    """What the app gives the front door."""
-
-    limits: FrontLimits
-
-    def enter(self, head: RequestHead, down: Request) -> Intake | None:
-        """Take a request the hot way, or None for the ordinary one."""
-
-    def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, Lines, bytes]:
-        """Status, header lines and body for a request that is not even HTTP as it should be; logs it."""
-
-
-class Request:
-    """One request of a connection, and what writes its answer: a `core.ports.Downstream`, deaf once that is over."""
-
-    __slots__ = (
-        "_chunked",
-        "_connection",
-        "_head",
-        "answered",
-        "body",
-        "complete",
-        "cycle",
-        "expects",
-        "held",
-        "intake",
-        "keep_alive",
-        "length",
-        "request_head",
-        "size",
-        "url",
-        "version",
-    )
-
-    def __init__(
-        self, connection: FrontProtocol, head: RequestHead, url: bytes, version: str, keep_alive: bool
-    ) -> None:
-        self._connection: FrontProtocol | None = connection
-        self._head = b""
-        self._chunked = False
-        self.request_head = head
-        self.url = url
-        self.version = version
-        self.keep_alive = keep_alive
-        headers = head.headers
-        length = headers.get(b"content-length")
-        self.length = None if length is None else int(length)
-        self.expects = b"expect" in headers and headers[b"expect"].lower() == b"100-continue"
-        self.body = b""  # what came before the request had its turn
-        self.size = 0
-        self.held = 0  # bytes that count as sent ahead until its turn
-        self.complete = False
-        self.answered = False
-        self.intake: Intake | None = None
-        self.cycle: RequestResponseCycle | None = None
-
-    @property
-    def drains(self) -> bool:
-        """Whether an answer before the end of the body may leave the connection open: what is left is little."""
-        return self.complete or (self.length is not None and self.length <= _DRAIN and not self.expects)
-
-    # ---- core.ports.Downstream
-
-    def whole(self, status: int, headers: Lines, body: bytes) -> None:
-        """All of an answer at once."""
-        connection, self._connection = self._connection, None
-        if connection is None:
-            return
-        close = b"" if self._stays_open() else b"connection: close\r\n"
-        connection.write(
-            b"%b%b%bcontent-length: %d\r\n%b\r\n%b"
-            % (STATUS_LINE[status], connection.default_lines, headers, len(body), close, body)
-        )
-        connection.finished(self)
-
-    def head(self, status: int, headers: Lines) -> None:
-        """Status and headers; they go out with the first bytes of the body."""
-        if self._connection is None:
-            return
-        if self.version == "1.0":
-            self.keep_alive = False
-            framing = b""
-        else:
-            self._chunked = True
-            framing = b"transfer-encoding: chunked\r\n"
-        if not self._stays_open():
-            framing += b"connection: close\r\n"
-        self._head = b"%b%b%b%b\r\n" % (STATUS_LINE[status], self._connection.default_lines, headers, framing)
-
-    def _stays_open(self) -> bool:
-        if not self.keep_alive or not (self.complete or self.drains):
-            self.keep_alive = False
-        return self.keep_alive
-
-    def write(self, data: bytes) -> None:
-        """Some of the body."""
-        if self._connection is not None and (data or self._head):
-            self._connection.write(self._framed(data))
-
-    def _framed(self, data: bytes) -> bytes:
-        head = self._head
-        if head:
-            self._head = b""
-            return b"%b%x\r\n%b\r\n" % (head, len(data), data) if self._chunked and data else head + data
-        return b"%x\r\n%b\r\n" % (len(data), data) if self._chunked and data else data
-
-    def end(self, data: bytes = b"") -> None:
-        """The body is whole with `data`."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            framed = self._framed(data)
-            if self._chunked:
-                framed += b"0\r\n\r\n"
-            if framed:
-                connection.write(framed)
-            connection.finished(self)
-
-    def fail(self, last: bytes) -> None:
-        """Send `last` and close without the last chunk."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            if last or self._head:
-                connection.write(self._framed(last))
-            connection.close()
-
-    def continue_(self) -> None:
-        """Say ``100 Continue`` to a client that waits for it."""
-        if self.expects and self.version == "1.1" and not self.complete and self._connection is not None:
-            self._connection.write(_CONTINUE)
-
-    def detach(self) -> None:
-        """Nobody is left to hear the answer."""
-        self._connection = None
-
-
-class _Cycle(RequestResponseCycle):
-    """uvicorn's cycle; says so when the answer is the connection's last because the body is not read to its end."""
-
-    request: Request
-
-    async def send(self, message: Any) -> None:
-        if message["type"] == "http.response.start" and not self.request.drains:
-            self.keep_alive = False
-        await super().send(message)
-
-
-class _ColdTransport:
-    """What a cycle writes to: its `close` lets a client that is still sending read the answer."""
-
-    def __init__(self, connection: FrontProtocol) -> None:
-        self.write = connection.write
-        self.close = connection.hang_up
-        self.is_closing = connection.is_closing
 
 
 class FrontProtocol(asyncio.Protocol):
@@ -586,9 +380,9 @@ class FrontProtocol(asyncio.Protocol):
             "server": sockname[:2] if isinstance(sockname, tuple) else None,
             "state": self._app_state.copy(),
         }
-        request.cycle = cycle = _Cycle(
+        request.cycle = cycle = Cycle(
             scope=scope,
-            transport=cast("asyncio.Transport", _ColdTransport(self)),
+            transport=cast("asyncio.Transport", ColdTransport(self)),
             flow=self._flow,
             logger=logging.getLogger("uvicorn.error"),
             access_logger=logging.getLogger("uvicorn.access"),

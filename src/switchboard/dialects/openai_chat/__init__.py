@@ -1,0 +1,62 @@
+"""OpenAI's chat wire, both halves: ``POST /v1/chat/completions``.
+
+Source: the OpenAI API reference, "Chat completions" and "Streaming". A stream is one ``data:`` line of JSON an event and
+ends with ``data: [DONE]``; an error in the middle of it is a ``data:`` line with a top-level ``error``.
+"""
+
+from __future__ import annotations
+
+from switchboard.core.capabilities import Capabilities
+from switchboard.core.errors import Fault, UpstreamError
+from switchboard.core.events import Answer
+from switchboard.core.ports import Context, Meter
+from switchboard.core.types import Generate, Headers
+from switchboard.dialects.openai_chat.call import build_body, meter_answer, read_answer, read_error, usage_of
+from switchboard.dialects.openai_chat.encoder import OpenAIEncoder, error_body, usage_out
+from switchboard.dialects.openai_chat.request import check_request, invalid, read_request
+from switchboard.dialects.openai_chat.stream import OpenAIDecoder, OpenAITap
+
+__all__ = [
+    "OpenAIChat",
+    "OpenAIDecoder",
+    "OpenAIEncoder",
+    "OpenAITap",
+    "build_body",
+    "check_request",
+    "error_body",
+    "invalid",
+    "meter_answer",
+    "read_answer",
+    "read_error",
+    "read_request",
+    "usage_of",
+    "usage_out",
+]
+
+
+class OpenAIChat:
+    """The dialect itself: both halves. It has no state."""
+
+    name = "openai_chat"
+
+    def encoder(self, context: Context) -> OpenAIEncoder:
+        return OpenAIEncoder(context)
+
+    def build(self, op: Generate, model: str, capabilities: Capabilities) -> bytes:
+        return build_body(op, model, capabilities)
+
+    def decoder(self, context: Context) -> OpenAIDecoder:
+        return OpenAIDecoder(context)
+
+    def answer(self, body: bytes) -> Answer:
+        return read_answer(body)
+
+    def meter(self, body: bytes, meter: Meter) -> None:
+        meter_answer(body, meter)
+
+    def tap(self, context: Context, meter: Meter) -> OpenAITap:
+        return OpenAITap(context, meter)
+
+    def error(self, status: int, headers: Headers, body: bytes) -> UpstreamError:
+        retry_after = headers.get(b"retry-after", b"").decode("latin-1") or None
+        return read_error(body, Fault.STATUS, status, retry_after)

@@ -1,0 +1,230 @@
+"""Reading a streamed answer: the client's half. Either decoded to events, or left as it is (`OpenAITap`)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from msgspec import UNSET
+
+from switchboard.core.errors import Fault, UpstreamError
+from switchboard.core.events import (
+    Done,
+    Event,
+    Failed,
+    Finish,
+    Metered,
+    Ping,
+    Reasoning,
+    Refusal,
+    Text,
+    ToolCallArguments,
+    ToolCallBegin,
+)
+from switchboard.core.ports import Context, Meter, Phase
+from switchboard.dialects import _openai_shapes as shapes
+from switchboard.dialects.openai_chat.call import NOT_JSON, read_error, usage_of
+from switchboard.dialects.openai_chat.encoder import DONE_EVENT
+from switchboard.wire.sse import EventSplitter, EventTooLargeError, parse_event
+
+_DONE: Final = b"[DONE]"
+_PREAMBLE: Final = Phase.PREAMBLE
+_CONTENT: Final = Phase.CONTENT
+_ENDED: Final = Phase.DONE  # or FAILED
+
+
+class _Choices:
+    """Which choices were begun and which are whole: what tells a complete stream from a cut one."""
+
+    __slots__ = ("begun", "finished")
+
+    def __init__(self) -> None:
+        self.begun: set[int] = set()
+        self.finished: set[int] = set()
+
+    @property
+    def complete(self) -> bool:
+        return bool(self.begun) and self.begun == self.finished
+
+    def saw(self, choices: list[shapes.ChunkChoice]) -> None:
+        for c in choices:
+            self.begun.add(c.index)
+            if c.finish_reason is not None:
+                self.finished.add(c.index)
+
+
+def _read_chunk(payload: bytes) -> shapes.Chunk | UpstreamError:
+    """One event's data. An object with a member of an unexpected type counts as an event that says nothing."""
+    try:
+        chunk = shapes.decode_chunk(payload)
+    except NOT_JSON:
+        try:
+            if isinstance(shapes.decode_any(payload), dict):
+                return shapes.Chunk()
+        except NOT_JSON:
+            pass
+        return UpstreamError(Fault.PROTOCOL, f"an event that is not a JSON object: {payload[:200]!r}")
+    if chunk.error is not UNSET and bytes(chunk.error) != b"null":
+        return read_error(chunk.error, Fault.EVENT)
+    return chunk
+
+
+class OpenAIDecoder:
+    """OpenAI's stream in, events out."""
+
+    def __init__(self, context: Context) -> None:
+        self._splitter = EventSplitter(context.max_event)
+        self._choices = _Choices()
+        self._calls: set[tuple[int, int]] = set()
+        self._ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events that are whole with `data`; after `Done` or `Failed` none."""
+        if self._splitter.empty and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
+            return self._event(data[6:-2])
+        error: UpstreamError | None = None
+        try:
+            frames = self._splitter.feed(data)
+        except EventTooLargeError as e:
+            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
+        out: list[Event] = []
+        for f in frames:
+            out += self._event(f.data)
+        return out if error is None or self._ended else [*out, *self._fail(error)]
+
+    def _fail(self, error: UpstreamError) -> list[Event]:
+        self._ended = True
+        return [Failed(error)]
+
+    def _event(self, payload: bytes | None) -> list[Event]:
+        if self._ended:
+            return []
+        if payload is None:
+            return [Ping()]
+        if payload == _DONE:
+            self._ended = True
+            return [Done()]
+        chunk = _read_chunk(payload)
+        if isinstance(chunk, UpstreamError):
+            return self._fail(chunk)
+        out: list[Event] = []
+        if chunk.choices:
+            self._choices.saw(chunk.choices)
+            for choice in chunk.choices:
+                self._choice(choice, out)
+        if chunk.usage is not None:
+            out.append(Metered(usage_of(chunk.usage)))
+        return out or [Ping()]
+
+    def _choice(self, choice: shapes.ChunkChoice, out: list[Event]) -> None:
+        d, n = choice.delta, choice.index
+        if d is not None:
+            if d.content:
+                out.append(Text(d.content, n))
+            thought = d.reasoning_content or d.reasoning
+            if thought:
+                out.append(Reasoning(thought, n))
+            if d.refusal:
+                out.append(Refusal(d.refusal, n))
+            for call in d.tool_calls or ():
+                self._tool_call(call, n, out)
+        if choice.finish_reason is not None:
+            out.append(Finish(choice.finish_reason, n))
+
+    def _tool_call(self, call: shapes.ToolCallDelta, choice: int, out: list[Event]) -> None:
+        function = call.function
+        if (choice, call.index) not in self._calls:
+            self._calls.add((choice, call.index))
+            name = (function.name if function else None) or ""
+            out.append(ToolCallBegin(call.index, call.id or f"call_{choice}_{call.index}", name, choice))
+        if function is not None and function.arguments:
+            out.append(ToolCallArguments(call.index, function.arguments, choice))
+
+    def eof(self) -> list[Event]:
+        """`Done` if every choice had its ``finish_reason``, else `Failed` (cut)."""
+        if self._ended:
+            return []
+        if parse_event(self._splitter.rest).data == _DONE or self._choices.complete:
+            self._ended = True
+            return [Done()]
+        return self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+
+
+class OpenAITap:
+    """Leaves the stream as it is, event by event: reads along for usage and errors, takes out only the usage chunk
+    that this server asked for and the client did not."""
+
+    __slots__ = ("_choices", "_keep_usage", "_meter", "_splitter", "error", "phase")
+
+    def __init__(self, context: Context, meter: Meter) -> None:
+        self.phase = _PREAMBLE
+        self.error: UpstreamError | None = None
+        self._meter = meter
+        self._keep_usage = context.include_usage
+        self._splitter = EventSplitter(context.max_event)
+        self._choices = _Choices()
+
+    def feed(self, data: bytes) -> bytes:
+        """The events that are whole with `data`, as they came."""
+        if self._splitter.empty and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
+            return data if self._passes(data[6:-2]) else b""
+        error: UpstreamError | None = None
+        try:
+            frames = self._splitter.feed(data)
+        except EventTooLargeError as e:
+            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
+        passed = b"".join([f.raw for f in frames if self._passes(f.data)])
+        if error is not None and self.phase < _ENDED:
+            self._fail(error)
+        return passed
+
+    def _fail(self, error: UpstreamError) -> bool:
+        self.phase = Phase.FAILED
+        self.error = error
+        return False
+
+    def _passes(self, payload: bytes | None) -> bool:
+        """Read one event's data; whether the event goes on to the client."""
+        if self.phase >= _ENDED:
+            return False
+        if payload is None:  # a comment
+            return self.phase is _CONTENT
+        if payload == _DONE:
+            self.phase = _ENDED
+            return True
+        chunk = _read_chunk(payload)
+        if isinstance(chunk, UpstreamError):
+            return self._fail(chunk)
+        choices = chunk.choices
+        if choices:
+            self.phase = _CONTENT
+            self._choices.saw(choices)
+            size = 0
+            for c in choices:
+                if c.delta is not None:
+                    size += _size(c.delta)
+            self._meter.saw(1, size)
+        if chunk.usage is not None:
+            self._meter.usage(usage_of(chunk.usage))
+            if not choices and not self._keep_usage:
+                return False
+        return self.phase is _CONTENT or choices is not UNSET
+
+    def eof(self) -> bytes:
+        """Completes a stream whose ``[DONE]`` is missing though every choice was finished."""
+        if self.phase >= _ENDED:
+            return b""
+        if parse_event(self._splitter.rest).data == _DONE or self._choices.complete:
+            self.phase = _ENDED
+            return DONE_EVENT
+        self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+        return b""
+
+
+def _size(delta: shapes.Delta) -> int:
+    size = len(delta.content) if delta.content else 0
+    if delta.reasoning_content:
+        size += len(delta.reasoning_content)
+    for call in delta.tool_calls or ():
+        if call.function is not None and call.function.arguments:
+            size += len(call.function.arguments)
+    return size

@@ -296,6 +296,7 @@ def _front_limits(settings: Settings) -> FrontLimits:
         head_time=limits.header_seconds,
         idle_time=limits.idle_seconds,
         write_time=limits.stall_seconds,
+        body_grace=limits.body_seconds,
         body_rate=limits.body_rate,
         connections=limits.connections or _connections(),
     )

@@ -285,9 +285,8 @@ async def test_a_kept_connection_is_idle_and_not_late_after_a_pipelined_body() -
         assert statuses(await say(g, first, second[:-20], second[-20:], within=5)) == [200, 200]
 
 
-async def test_a_slow_body(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
-    monkeypatch.setattr("switchboard.net.front._GRACE", 0.3)
-    async with gateway("splice") as g:
+async def test_a_slow_body(caplog: pytest.LogCaptureFixture) -> None:
+    async with gateway("splice", limits={"body_seconds": 0.3}) as g:
         c = await g.connect()
         began = now()
         await c.send(b"POST /api/chat HTTP/1.1\r\n" + HOST + b"content-length: 5000\r\n\r\n")
@@ -304,17 +303,15 @@ async def test_a_slow_body(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCa
         await no_errors(g, caplog)
 
 
-async def test_a_slow_body_that_nobody_wants_is_not_answered_twice(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("switchboard.net.front._GRACE", 0.3)
-    async with gateway("splice", auth={"access_key": "k1"}) as g:
+async def test_a_slow_body_that_nobody_wants_is_not_answered_twice() -> None:
+    async with gateway("splice", auth={"access_key": "k1"}, limits={"body_seconds": 0.3}) as g:
         raw = await say(g, b"POST /api/chat HTTP/1.1\r\n" + HOST + b"content-length: 5000\r\n\r\n", b"{")
         assert statuses(raw) == [401]
         assert len(g.records) == 1
 
 
-async def test_a_body_at_a_fair_rate_may_take_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("switchboard.net.front._GRACE", 0.3)
-    async with gateway("splice", limits={"body_rate": 1000}) as g:
+async def test_a_body_at_a_fair_rate_may_take_its_time() -> None:
+    async with gateway("splice", limits={"body_rate": 1000, "body_seconds": 0.3}) as g:
         raw = post("x" * 3000)
         c = await g.connect()
         for i in range(0, len(raw), 100):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Generate, Lines, RequestHead
 from switchboard.policy.authenticate import AccessKeys
@@ -9,6 +11,8 @@ from switchboard.policy.metering import TokenMeter
 from switchboard.policy.profile import Profile, apply
 from switchboard.policy.ratelimit import RequestRate
 from switchboard.policy.routing import Routing, Target
+
+_JSON: Final = b"application/json"
 
 
 class Gate:
@@ -23,6 +27,16 @@ class Gate:
     def identify(self, head: RequestHead, peer: str) -> Caller:
         """Who asks, by the headers alone. Raises `Problem` (401)."""
         return self._keys.identify(head.headers, peer)
+
+    def check(self, head: RequestHead, limit: int) -> None:
+        """Whether the body is one that is read here: JSON, at most `limit` bytes. Raises `Problem` (415, 413)."""
+        headers = head.headers
+        kind = headers.get(b"content-type", _JSON)
+        length = headers.get(b"content-length")
+        if kind != _JSON and not _is_json(kind) and length != b"0":
+            raise Problem("UNSUPPORTED_MEDIA_TYPE", "The body must be JSON: send content-type: application/json.")
+        if length is not None and int(length) > limit:
+            raise Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
 
     def admit(self, caller: Caller, at: float) -> Lines:
         """Count the request; gives the header lines that tell how many are left. Raises `Problem` (429)."""
@@ -48,3 +62,8 @@ class Gate:
     def meter(self, op: Generate) -> TokenMeter:
         """What counts `op`."""
         return TokenMeter(op.messages)
+
+
+def _is_json(content_type: bytes) -> bool:
+    kind = content_type.partition(b";")[0].strip().lower()
+    return kind == _JSON or (kind.startswith(b"application/") and kind.endswith(b"+json"))

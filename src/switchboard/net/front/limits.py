@@ -16,7 +16,7 @@ class FrontLimits(Struct, frozen=True):
 
     Bytes: `head` (all of it), `url`, `body` (JSON), `pipeline` (sent ahead while an answer is under way). Seconds:
     `head_time`, `idle_time` (between requests), `write_time` (a client that reads nothing). `body_rate` is the least
-    bytes a second after the first ten seconds. `connections` is how many there may be at a time.
+    bytes a second after `body_grace` seconds. `connections` is how many there may be at a time.
     """
 
     head: int = 64 * 1024
@@ -27,6 +27,7 @@ class FrontLimits(Struct, frozen=True):
     head_time: float = 10.0
     idle_time: float = 75.0
     write_time: float = 60.0
+    body_grace: float = 10.0
     body_rate: int = 1024
     connections: int = 10_000
 

@@ -21,7 +21,6 @@ from switchboard.net.front.cold import ColdTransport, Cycle
 from switchboard.net.front.limits import Door
 from switchboard.net.front.request import Request
 
-_GRACE: Final = 10.0  # seconds before the minimum rate of a body counts
 _LINGER: Final = 2.0  # seconds that a client has to read the last answer before the connection is broken off
 
 # where a connection stands
@@ -589,7 +588,11 @@ class FrontProtocol(asyncio.Protocol):
                     self._transport.close()
         elif self._state == _IN_BODY:
             request = self._receiving
-            if request is not None and waited > _GRACE and request.size < limits.body_rate * (waited - _GRACE):
+            if (
+                request is not None
+                and waited > limits.body_grace
+                and request.size < limits.body_rate * (waited - limits.body_grace)
+            ):
                 self._fail(Problem("REQUEST_TIMEOUT", "The body took too long to arrive."))
         elif self._state == _IDLE and waited > limits.idle_time:
             self._transport.close()

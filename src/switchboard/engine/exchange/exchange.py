@@ -1,7 +1,7 @@
 """The Exchange: one request of the operation *generate*, from its head to its settlement.
 
 Everything here happens in callbacks and returns at once. The client's shell calls `start`, `on_body`, `client_left`,
-`pause` and `resume`; the upstream's transport calls the `_Attempt` that was made for it; the registry calls `tick`. The
+`pause` and `resume`; the upstream's transport calls the `Attempt` that was made for it; the registry calls `tick`. The
 answer's head is held back until the upstream has shown that it will answer (or for `Limits.head_after` seconds), so
 that a failure before that has a real status. However it ends, `_settle` runs exactly once.
 """
@@ -11,14 +11,11 @@ from __future__ import annotations
 import logging
 import re
 import time
-from enum import IntEnum
 from typing import Final
-
-from msgspec import Struct
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
-from switchboard.core.events import Answer, AnswerBuilder
+from switchboard.core.events import Answer
 from switchboard.core.ports import (
     ClientDialect,
     Context,
@@ -30,91 +27,42 @@ from switchboard.core.ports import (
     ProviderDialect,
     Surface,
 )
-from switchboard.core.types import Caller, Envelope, Generate, Headers, Lines, Operation, Outcome, RequestHead, header
-from switchboard.engine.gate import Gate
+from switchboard.core.types import (
+    Caller,
+    Envelope,
+    Generate,
+    Headers,
+    Lines,
+    Operation,
+    Outcome,
+    RequestHead,
+    Usage,
+    header,
+)
+from switchboard.engine.exchange.collected import Collected
+from switchboard.engine.exchange.parts import Attempt, Kit, State
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
-from switchboard.engine.registry import Registry
 from switchboard.policy.metering import TokenMeter
 from switchboard.policy.routing import Target
-from switchboard.telemetry.logs import Log
-from switchboard.telemetry.records import Ledger, Record
+from switchboard.telemetry.records import Record
 
-_ERROR_BODY: Final = 64 * 1024
 _DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
-_JSON_TYPE: Final = b"application/json"
 _JSON: Final[Lines] = b"content-type: application/json\r\n"
 _STREAM: Final[Lines] = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+_NOTHING: Final = Usage()
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 _log: Final = logging.getLogger("switchboard.exchange")
 
-
-class Limits(Struct, frozen=True):
-    """Bytes: `body` of a request, `event` of a stream, `answer` that is not streamed. Seconds: `head_after`, when a
-    stream's head goes out though nothing has come; `quiet`, after which a comment is sent."""
-
-    body: int = 32 * 1024 * 1024
-    event: int = 16 * 1024 * 1024
-    answer: int = 64 * 1024 * 1024
-    head_after: float = 15.0
-    quiet: float = 15.0
-
-
-class Kit(Struct, frozen=True, gc=False):
-    """What an exchange works with: parts of one immutable runtime, and the process's registry, ledger and log."""
-
-    gate: Gate
-    limits: Limits
-    registry: Registry
-    ledger: Ledger
-    log: Log
-
-
-class _State(IntEnum):
-    READING = 0  # the request's body
-    CALLING = 1  # the upstream has not answered yet
-    COLLECTING = 2  # an answer that goes out whole, or an error's body
-    STREAMING = 3
-    DRAINING = 4  # the client has all; the upstream's HTTP is still to end
-    OVER = 5
-
-
 # members of an enumeration are looked up more slowly than names of a module, and these are asked for every chunk
-_READING: Final = _State.READING
-_COLLECTING: Final = _State.COLLECTING
-_STREAMING: Final = _State.STREAMING
-_DRAINING: Final = _State.DRAINING
-_OVER: Final = _State.OVER
+_READING: Final = State.READING
+_COLLECTING: Final = State.COLLECTING
+_STREAMING: Final = State.STREAMING
+_DRAINING: Final = State.DRAINING
+_OVER: Final = State.OVER
 _PREAMBLE: Final = Phase.PREAMBLE
 _DONE: Final = Phase.DONE
 _FAILED: Final = Phase.FAILED
-
-
-class _Attempt:
-    """One call to one target: the sink that its transport pushes into."""
-
-    __slots__ = ("exchange",)
-
-    def __init__(self, exchange: Exchange) -> None:
-        self.exchange: Exchange | None = exchange
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_head(status, headers)
-
-    def on_data(self, data: bytes) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_data(data)
-
-    def on_end(self) -> None:
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.upstream_end()
-
-    def on_error(self, error: UpstreamError) -> None:
-        exchange, self.exchange = self.exchange, None
-        if exchange is not None:
-            exchange.upstream_error(error)
 
 
 class Exchange:
@@ -127,7 +75,6 @@ class Exchange:
         "_body",
         "_caller",
         "_collected",
-        "_collected_size",
         "_context",
         "_dialect",
         "_down",
@@ -150,9 +97,6 @@ class Exchange:
         "_surface",
         "_target",
         "_uplink",
-        "_upstream_headers",
-        "_upstream_status",
-        "_whole_pass",
     )
 
     def __init__(self, kit: Kit, surface: Surface, head: RequestHead, envelope: Envelope, down: Downstream) -> None:
@@ -174,13 +118,9 @@ class Exchange:
         self._encoder: Encoder | None = None
         self._pipe: Pipe | None = None
         self._meter: TokenMeter | None = None
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self._uplink: Flow | None = None
-        self._upstream_status = 0
-        self._upstream_headers: Headers = {}
-        self._collected: list[bytes] = []
-        self._collected_size = 0
-        self._whole_pass = False
+        self._collected: Collected | None = None
         self._head_sent = False
         self._status = 0
         self._first_byte: float | None = None
@@ -197,7 +137,7 @@ class Exchange:
             if self._envelope.problem is not None:
                 raise self._envelope.problem
             self._caller = kit.gate.identify(self._head, self._envelope.peer)
-            self._check_head()
+            kit.gate.check(self._head, kit.limits.body)
             self._extra = kit.gate.admit(self._caller, self._began)
         except Problem as p:
             self._refuse(p)
@@ -205,15 +145,6 @@ class Exchange:
             self._crash(e)
         else:
             self._down.continue_()
-
-    def _check_head(self) -> None:
-        headers = self._head.headers
-        kind = headers.get(b"content-type", _JSON_TYPE)
-        if kind != _JSON_TYPE and not _is_json(kind) and headers.get(b"content-length") != b"0":
-            raise Problem("UNSUPPORTED_MEDIA_TYPE", "The body must be JSON: send content-type: application/json.")
-        length = headers.get(b"content-length")
-        if length is not None and int(length) > self._kit.limits.body:
-            raise Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._kit.limits.body} bytes.")
 
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
@@ -287,8 +218,8 @@ class Exchange:
         if op.dropped:
             names = _UNTOLD.sub("?", ", ".join(op.dropped)[:1024])
             self._extra += b"x-switchboard-dropped: %b\r\n" % names.encode()
-        self._state = _State.CALLING
-        self._attempt = _Attempt(self)
+        self._state = State.CALLING
+        self._attempt = Attempt(self)
         self._uplink = provider.transport.send(call, self._attempt)
         if self._paused:
             self._uplink.pause()
@@ -296,9 +227,7 @@ class Exchange:
     # ---- from the provider
 
     def upstream_head(self, status: int, headers: Headers) -> None:
-        """The upstream answers; see `_Attempt`."""
-        self._upstream_status = status
-        self._upstream_headers = headers
+        """The upstream answers; see `Attempt`."""
         self._last_in = now()
         assert self._op is not None
         kind = headers.get(b"content-type", b"")
@@ -309,6 +238,7 @@ class Exchange:
                 self._crash(e)
         else:
             self._state = _COLLECTING
+            self._collected = Collected(status, headers, self._kit.limits.answer)
 
     def _open_pipe(self) -> None:
         dialect, provider_dialect, meter, context = self._dialect, self._provider_dialect, self._meter, self._about()
@@ -339,7 +269,7 @@ class Exchange:
         return self._encoder
 
     def upstream_data(self, data: bytes) -> None:
-        """Some of the upstream's answer; see `_Attempt`."""
+        """Some of the upstream's answer; see `Attempt`."""
         state = self._state
         if self._kit.log.debug:
             self._kit.log.body("answer", self._envelope.request_id, data)
@@ -350,7 +280,10 @@ class Exchange:
                 self._stream(self._pipe.feed(data))
             elif state is _COLLECTING:
                 self._last_in = now()
-                self._collect(data)
+                assert self._collected is not None
+                self._collected.add(data)
+        except UpstreamError as e:
+            self._failed(e)
         except Exception as e:
             self._crash(e)
 
@@ -377,16 +310,8 @@ class Exchange:
             self._last_out = self._last_in
             self._down.write(out)
 
-    def _collect(self, data: bytes) -> None:
-        limit = self._kit.limits.answer if self._upstream_status == 200 else _ERROR_BODY
-        self._collected_size += len(data)
-        if self._collected_size <= limit:
-            self._collected.append(data)
-        elif self._upstream_status == 200:
-            self._failed(UpstreamError(Fault.TOO_LARGE, f"an answer of more than {limit} bytes"))
-
     def upstream_end(self) -> None:
-        """The upstream's answer is whole, as HTTP sees it; see `_Attempt`."""
+        """The upstream's answer is whole, as HTTP sees it; see `Attempt`."""
         state = self._state
         self._uplink = None
         try:
@@ -397,55 +322,35 @@ class Exchange:
                     self._state = _OVER
                     self._kit.registry.open.discard(self)
             elif state is _COLLECTING:
-                self._collected_whole(b"".join(self._collected))
+                assert self._collected is not None
+                self._collected_whole(self._collected)
             elif state is _DRAINING:
                 self._state = _OVER
                 self._kit.registry.open.discard(self)
-            elif state is _State.CALLING:
+            elif state is State.CALLING:
                 self._failed(UpstreamError(Fault.CUT, "the answer ended before it began"))
+        except UpstreamError as e:
+            self._failed(e)
         except Exception as e:
             self._crash(e)
 
-    def _collected_whole(self, body: bytes) -> None:
-        dialect = self._provider_dialect
-        assert dialect is not None and self._dialect is not None and self._op is not None
-        status, kind = self._upstream_status, self._upstream_headers.get(b"content-type", b"")
-        if status != 200:
-            self._failed(dialect.error(status, self._upstream_headers, body))
+    def _collected_whole(self, collected: Collected) -> None:
+        dialect, own, meter, op = self._provider_dialect, self._dialect, self._meter, self._op
+        assert dialect is not None and own is not None and meter is not None and op is not None
+        if collected.passes_as(own, dialect, op.stream):
+            body = collected.body
+            dialect.meter(body, meter)
+            self._answer(_JSON, body)
             return
-        assert self._meter is not None
-        try:
-            if kind.startswith(b"text/event-stream"):
-                answer = self._gather(body)
-            elif self._dialect.name == dialect.name and not self._op.stream:
-                dialect.meter(body, self._meter)
-                self._answer(_JSON, body)
-                return
-            else:
-                answer = dialect.answer(body)
-        except UpstreamError as e:
-            self._failed(e)
-            return
-        self._meter.saw(1, sum([len(c.text) + len(c.reasoning) for c in answer.choices]))
+        answer = collected.read(dialect, self._about())
+        meter.saw(1, sum([len(c.text) + len(c.reasoning) for c in answer.choices]))
         if answer.usage is not None:
-            self._meter.usage(answer.usage)
-        if self._op.stream:
+            meter.usage(answer.usage)
+        if op.stream:
             self._stream_whole(answer)
         else:
             encoder = self._encode()
             self._answer(header(b"content-type", encoder.whole_type), encoder.whole(answer))
-
-    def _gather(self, body: bytes) -> Answer:
-        """An answer from a stream that nobody asked for."""
-        assert self._provider_dialect is not None
-        decoder = self._provider_dialect.decoder(self._about())
-        builder = AnswerBuilder()
-        pipe_events = decoder.feed(body)
-        pipe_events += decoder.eof()
-        builder.add(pipe_events)
-        if builder.error is not None:
-            raise builder.error
-        return builder.answer()
 
     def _stream_whole(self, answer: Answer) -> None:
         """A stream from an answer that came whole."""
@@ -466,7 +371,7 @@ class Exchange:
         self._down.whole(200, kind + self._envelope.headers + self._extra, body)
 
     def upstream_error(self, error: UpstreamError) -> None:
-        """The call failed; see `_Attempt`."""
+        """The call failed; see `Attempt`."""
         self._uplink = None
         try:
             if self._state is _STREAMING and error.fault is Fault.CUT:
@@ -557,29 +462,29 @@ class Exchange:
 
     def _settle(self, why: Outcome, problem: Problem | None = None) -> None:
         end = now()
-        usage = self._meter.settle(why) if self._meter is not None else None
+        usage = self._meter.settle(why) if self._meter is not None else _NOTHING
         op, target, caller = self._op, self._target, self._caller
         self._kit.ledger.put(
             Record(
-                at=time.time(),
-                request_id=self._envelope.request_id,
-                method=self._head.method,
-                path=self._head.path,
-                status=self._status,
-                outcome=why,
-                duration=end - self._began,
-                first_byte=None if self._first_byte is None else self._first_byte - self._began,
-                profile=self._kit.gate.profile.name,
-                caller="" if caller is None else caller.id,
-                dialect=self._surface.name if self._dialect is None else self._dialect.name,
-                provider="" if target is None else target.provider.name,
-                model="" if target is None else target.model,
-                tokens_in=0 if usage is None else usage.input,
-                tokens_out=0 if usage is None else usage.output,
-                tokens_estimated=usage is not None and usage.estimated,
-                streamed=op is not None and op.stream,
-                error="" if problem is None else problem.code,
-                detail="" if problem is None else problem.detail or problem.message,
+                time.time(),
+                self._envelope.request_id,
+                self._head.method,
+                self._head.path,
+                self._status,
+                why,
+                end - self._began,
+                None if self._first_byte is None else self._first_byte - self._began,
+                self._kit.gate.profile.name,
+                "" if caller is None else caller.id,
+                self._surface.name if self._dialect is None else self._dialect.name,
+                "" if target is None else target.provider.name,
+                "" if target is None else target.model,
+                usage.input,
+                usage.output,
+                usage.estimated,
+                op is not None and op.stream,
+                "" if problem is None else problem.code,
+                "" if problem is None else problem.detail or problem.message,
             )
         )
 
@@ -637,8 +542,3 @@ class Exchange:
             self._first_byte = None  # of the answer there is none yet
             self._last_out = at
             self._down.write(self._encode().keepalive)
-
-
-def _is_json(content_type: bytes) -> bool:
-    kind = content_type.partition(b";")[0].strip().lower()
-    return kind == _JSON_TYPE or (kind.startswith(b"application/") and kind.endswith(b"+json"))

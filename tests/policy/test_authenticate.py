@@ -74,7 +74,7 @@ def test_a_wrong_key_is_refused(headers: dict[bytes, bytes]) -> None:
             keys.identify(headers, PEER)
         assert (e.value.code, e.value.status) == ("UNAUTHORIZED", 401)
         assert e.value.headers.lower().startswith(b"www-authenticate: bearer")
-        assert "one" not in str(e.value).replace("one is needed", "")
+        assert "one" not in e.value.message
 
 
 @pytest.mark.parametrize("other", [b"Basic dXNlcjpwYXNz", b"Digest x", b"", b"Negotiate abc"])

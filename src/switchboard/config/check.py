@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import ssl
 from collections.abc import Callable
 
 from switchboard.config.tree import Settings
@@ -41,6 +42,11 @@ def _listening(s: Settings, origin: Origin) -> list[str]:
         file = getattr(s.tls, key)
         if file is not None and not os.access(file, os.R_OK):
             out.append(f"{origin(('tls', key))}: the file {file} cannot be read")
+    if s.tls.certificate is not None and s.tls.key is not None and not out:
+        try:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(s.tls.certificate, s.tls.key)
+        except (ssl.SSLError, OSError) as e:
+            out.append(f"{origin(('tls', 'certificate'))}: tls.certificate and tls.key are no pair of PEM files: {e}")
     if s.https == "require" and s.tls.certificate is None and not s.trusted_proxies:
         out.append(
             f"{origin(('https',))}: with https: require, TLS must end here (tls.certificate, tls.key) or at a proxy "
@@ -87,6 +93,10 @@ def _providers(s: Settings, origin: Origin) -> list[str]:
             text = value.get_secret_value()
             if _HEADER_NAME.fullmatch(header) is None or any(ord(c) < 32 or ord(c) > 255 for c in text):
                 out.append(f"{origin(('providers', name, 'headers'))}: '{header}' is not a header that can be sent")
-        if p.ca_file is not None and not os.access(p.ca_file, os.R_OK):
-            out.append(f"{origin(('providers', name, 'ca_file'))}: the file {p.ca_file} cannot be read")
+        if p.ca_file is not None:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(p.ca_file)
+            except OSError as e:
+                place = origin(("providers", name, "ca_file"))
+                out.append(f"{place}: no certificate can be read from ca_file, {p.ca_file}: {e.strerror or e}")
     return out

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path as FilePath
@@ -61,8 +62,12 @@ class Sources:
         for path, value in self.values.items():
             here = root
             for key in path[:-1]:
-                here = here.setdefault(key, {})
-            here[path[-1]] = dict(value) if isinstance(value, dict) else value
+                below = here.setdefault(key, {})
+                if not isinstance(below, dict):
+                    break  # what stands here is no section, and that is what will be told
+                here = below
+            else:
+                here[path[-1]] = dict(value) if isinstance(value, dict) else value
         return root
 
 
@@ -156,14 +161,31 @@ def _parse(file: FilePath) -> Any:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as e:
             raise ValueError(f"not valid TOML: {e}") from None
+    return _parse_yaml(text)
+
+
+def _parse_yaml(text: str) -> Any:
     import yaml
 
+    class Loader(yaml.SafeLoader):
+        """Dates stay text: no setting is one, and some models' names look like one."""
+
+        yaml_implicit_resolvers = {  # noqa: RUF012  as the class above has it
+            first: [pair for pair in pairs if pair[0] != "tag:yaml.org,2002:timestamp"]
+            for first, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader)  # noqa: S506  a safe loader
+    except yaml.reader.ReaderError as e:
+        line = text.count("\n", 0, e.position) + 1
+        raise ValueError(f"line {line}: not valid YAML: it holds a character that YAML does not allow") from None
     except yaml.MarkedYAMLError as e:
         mark = e.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark is not None else ""
-        raise ValueError(f"{where}not valid YAML: {e.problem}") from None
+        # what the parser quotes may be a secret
+        problem = re.sub(r"'[^']*'", "…", e.problem or "")
+        raise ValueError(f"{where}not valid YAML: {problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError):
         raise ValueError("not valid YAML") from None
 
@@ -173,18 +195,30 @@ def _flatten(sources: Sources, path: Path, value: dict[Any, Any], file: str) -> 
         here = (*path, str(key))
         where = f"{file}: {'.'.join(here)}"
         found = place(here)
-        stem = (*path, str(key).removesuffix("_file"))
-        secret = place(stem) if str(key).endswith("_file") and found is None else None
-        if secret is not None and secret.is_secret:
+        stem = _stem(here)
+        if stem is not None:
             _read_secret(sources, stem, below, where)
         elif found is None:
             sources.complaints.append(f"{where}: {_unknown(here)}")
         elif (found.model is not None or found.table is not None) and isinstance(below, dict) and below:
             _flatten(sources, here, below, file)
+        elif found.table is not None and below is None:
+            continue  # a table without a row
         elif found.model is not None and below is None:
             sources.set(here, {}, where)  # a section that is there and empty
         else:
             sources.set(here, below, where)
+
+
+def _stem(path: Path) -> Path | None:
+    """The place of the secret that is to be read from a file, if that is what the key at `path` asks for."""
+    if not path[-1].endswith("_file"):
+        return None
+    stem = (*path[:-1], path[-1].removesuffix("_file"))
+    secret, parent = place(stem), place(path[:-1])
+    # in a table of secrets (headers, say) any key is a place; none of them ends so by itself
+    by_itself = place(path) is not None and not (parent is not None and parent.table is not None)
+    return stem if secret is not None and secret.is_secret and not by_itself else None
 
 
 def _unknown(path: Path) -> str:
@@ -206,14 +240,11 @@ def _read_environment(sources: Sources, environment: Mapping[str, str]) -> None:
         if not name.startswith(PREFIX) or name in OTHERS:
             continue
         path = tuple(name.removeprefix(PREFIX).lower().split("__"))
+        stem = _stem(path)
+        if stem is not None:
+            _variable(sources, name.removesuffix("_FILE"), stem, environment)
+            continue
         found = place(path)
-        if found is None and name.endswith("_FILE"):
-            path = (*path[:-1], path[-1].removesuffix("_file"))
-            found = place(path)
-            if found is not None and found.is_secret:
-                _variable(sources, name.removesuffix("_FILE"), path, environment)
-                continue
-            found = None
         if found is None or found.model is not None:
             sources.complaints.append(f"{name}: {_unknown_variable(name)}")
         else:
@@ -284,7 +315,7 @@ def _read_secret(sources: Sources, path: Path, file: Any, where: str) -> None:
 
 
 def _complaint(sources: Sources, error: Any) -> str:
-    path = tuple(str(x) for x in error["loc"] if not str(x).startswith(("function-", "list[", "constrained")))
+    path = tuple(str(x) for x in error["loc"] if not str(x).startswith(("function-", "list[", "[key]")))
     where = sources.origin(path)
     shown = ".".join(path)
     named = "" if shown in where else f" ({shown})"

@@ -41,4 +41,6 @@ class Networks:
             ip = ipaddress.ip_address(address)
         except ValueError:
             return False
+        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
+            ip = ip.ipv4_mapped  # an IPv4 client of a socket that takes both
         return any(ip in n for n in self._networks if n.version == ip.version)

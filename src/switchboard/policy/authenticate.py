@@ -14,12 +14,13 @@ _CHALLENGE = b'www-authenticate: Bearer realm="switchboard"\r\n'
 
 def presented(headers: Headers) -> bytes:
     """The key that a request shows: ``Authorization: Bearer …`` or ``x-api-key``; b"" where it shows none."""
-    authorization = headers.get(b"authorization")
-    if authorization is not None:
-        scheme, _, token = authorization.partition(b" ")
-        if scheme.lower() == b"bearer":
-            return token.strip()
-    return headers.get(b"x-api-key", b"").strip()
+    bearer = _bearer(headers.get(b"authorization", b""))
+    return headers.get(b"x-api-key", b"").strip() if bearer is None else bearer
+
+
+def _bearer(authorization: bytes) -> bytes | None:
+    scheme, _, token = authorization.partition(b" ")
+    return token.strip() if scheme.lower() == b"bearer" else None
 
 
 class AccessKeys:
@@ -37,7 +38,8 @@ class AccessKeys:
         """Who asks. Raises `Problem` (401). Takes the same time whichever key is wrong, and wherever it is wrong."""
         if not self._keys:
             return Caller(peer)
-        known = self._admitted.get(headers.get(b"authorization", b""))
+        authorization = headers.get(b"authorization", b"")
+        known = self._admitted.get(authorization)
         if known is not None:
             return known
         shown = presented(headers)
@@ -48,6 +50,6 @@ class AccessKeys:
         if found is None:
             message = "The access key is not valid." if shown else "An access key is needed: Authorization: Bearer KEY."
             raise Problem("UNAUTHORIZED", message, headers=_CHALLENGE)
-        if b"authorization" in headers and len(self._admitted) < 64:
-            self._admitted[headers[b"authorization"]] = found
+        if _bearer(authorization) is not None and len(self._admitted) < 64:
+            self._admitted[authorization] = found  # it was this header that was right, and nothing beside it
         return found

@@ -11,9 +11,14 @@ from switchboard.core.types import Generate
 from switchboard.policy.conversation import trim
 
 #: What a profile's `locked` may name.
-LOCKABLE = ("model", "temperature", "top_p", "max_tokens", "stream", "tools")
+LOCKABLE = ("model", "temperature", "top_p", "max_tokens", "tools")
 
 _LENGTHS = ("max_tokens", "max_completion_tokens")
+#: Members that are locked with another.
+_BELONGING = {
+    "max_tokens": _LENGTHS,
+    "tools": ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+}
 
 
 class Profile(Struct, frozen=True):
@@ -69,30 +74,27 @@ def apply(op: Generate, profile: Profile, *, documents: bool) -> None:
 
 
 def _parameters(op: Generate, profile: Profile) -> None:
-    params, locked = op.params, profile.locked
-    for name in locked:
-        if name in params:
-            op.drop(name)
-            del params[name]
-    if "max_tokens" in locked and params.pop("max_completion_tokens", None) is not None:
-        op.drop("max_completion_tokens")
+    params = op.params
+    for name in profile.locked:
+        for belonging in _BELONGING.get(name, (name,)):
+            if params.pop(belonging, None) is not None:
+                op.drop(belonging)
+    for name in ("temperature", "top_p", *_LENGTHS):
+        if name in params and _plain(params[name]) is None:
+            del params[name]  # null is as good as nothing
     if profile.temperature is not None:
         params.setdefault("temperature", profile.temperature)
     if profile.top_p is not None:
         params.setdefault("top_p", profile.top_p)
-    if profile.max_tokens is not None and not any(n in params for n in _LENGTHS):
-        params["max_tokens"] = profile.max_tokens
     cap = profile.max_tokens_cap
-    if cap is not None:
-        over = False
-        for name in _LENGTHS:
-            asked = _plain(params.get(name))
-            if isinstance(asked, int) and asked > cap:
-                params[name] = cap
-                op.drop(name)
-                over = True
-        if not over and not any(n in params for n in _LENGTHS):
-            params["max_tokens"] = cap
+    asked = [name for name in _LENGTHS if name in params]
+    for name in asked:
+        if cap is not None and _plain(params[name]) > cap:
+            params[name] = cap
+            op.drop(name)
+    default = profile.max_tokens if cap is None else min(profile.max_tokens or cap, cap)
+    if not asked and default is not None:
+        params["max_tokens"] = default
 
 
 def _plain(value: Any) -> Any:

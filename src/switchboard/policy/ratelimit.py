@@ -2,55 +2,62 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 
 from msgspec import Struct
 
 from switchboard.core.types import Lines
 
-_WINDOW = 60.0
+#: Requests are counted by the second; one that was made at the end of a second counts until 60 s later at the latest.
+_SECONDS = 61
 
 
 class Verdict(Struct, gc=False):
-    """Whether a request is admitted; how many more would be; seconds until there is room again."""
+    """Whether a request is admitted; how many more would be; seconds until there is room again, or more of it."""
 
     admitted: bool
     remaining: int
     reset: float
 
 
+class _Minute(Struct):
+    """What a caller asked in the last minute: requests by second, oldest first, and their sum."""
+
+    seconds: deque[list[int]]
+    total: int = 0
+
+
 class RequestRate:
     """At most `limit` requests in any 60 seconds by each caller.
 
-    A sliding window of two counters: the last whole window counts by the share of it that is still inside. At most
-    `callers` are remembered; the one that was quiet longest is forgotten first.
+    At most `callers` are remembered; the one that was quiet longest is forgotten first.
     """
 
     def __init__(self, limit: int, *, callers: int = 100_000) -> None:
         self.limit = limit
         self._most = callers
-        self._seen: OrderedDict[str, tuple[float, int, int]] = OrderedDict()
+        self._seen: OrderedDict[str, _Minute] = OrderedDict()
 
     def take(self, caller: str, now: float) -> Verdict:
         """Count a request of `caller` at `now` (seconds, monotonic) if it is admitted."""
-        start, count, before = self._seen.get(caller, (now, 0, 0))
-        windows = int((now - start) / _WINDOW)
-        if windows:
-            before = count if windows == 1 else 0
-            count = 0
-            start += windows * _WINDOW
-        left = 1.0 - (now - start) / _WINDOW
-        used = count + before * left
-        admitted = used + 1 <= self.limit
+        minute = self._seen.get(caller)
+        if minute is None:
+            minute = self._seen[caller] = _Minute(deque())
+        seconds, second = minute.seconds, int(now)
+        while seconds and seconds[0][0] + _SECONDS <= second:
+            minute.total -= seconds.popleft()[1]
+        admitted = minute.total < self.limit
         if admitted:
-            count += 1
-            used += 1
-        self._seen[caller] = (start, count, before)
+            minute.total += 1
+            if seconds and seconds[-1][0] == second:
+                seconds[-1][1] += 1
+            else:
+                seconds.append([second, 1])
         if len(self._seen) * 2 > self._most:  # the order matters only when somebody may have to be forgotten
             self._seen.move_to_end(caller)
             if len(self._seen) > self._most:
                 self._seen.popitem(last=False)
-        return Verdict(admitted, max(0, int(self.limit - used)), left * _WINDOW)
+        return Verdict(admitted, self.limit - minute.total, seconds[0][0] + _SECONDS - now if seconds else 0.0)
 
     def headers(self, verdict: Verdict) -> Lines:
         """The ``x-ratelimit-*`` headers, as OpenAI names them."""

@@ -47,9 +47,10 @@ class Routing:
         listed = self._listed.get(model)
         if listed is not None:
             return Target(listed, model)
-        name, slash, rest = model.partition("/")
-        if slash and rest and name in self.providers:
-            return Target(self.providers[name], rest)
+        name, _, rest = model.partition("/")
+        provider = self.providers.get(name)
+        if provider is not None and rest and (rest in provider.models or _takes_any(provider)):
+            return Target(provider, rest)
         return None
 
     def target(self, asked: str, profile: Profile, *, documents: bool) -> Target:
@@ -78,7 +79,7 @@ class Routing:
             named = self._named(asked, default)
             if named is not None:
                 return named
-            if asked == profile.model or (default.capabilities.any_model and not default.models):
+            if asked == profile.model or _takes_any(default):
                 return Target(default, asked)
         if documents:
             return self._instead(asked, profile)
@@ -87,3 +88,8 @@ class Routing:
     def _instead(self, asked: str, profile: Profile) -> Target:
         target = self.default(profile)
         return Target(target.provider, target.model, target.model != asked)
+
+
+def _takes_any(provider: Provider) -> bool:
+    """Whether a provider is asked for names that the settings do not list."""
+    return provider.capabilities.any_model and not provider.models

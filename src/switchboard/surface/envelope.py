@@ -102,7 +102,7 @@ class Envelopes:
         if known is None:
             s = self._s
             name, _ = split_host(value.decode("latin-1"))
-            known = not (s.loopback or s.hosts) or name in s.hosts or (s.loopback and is_loopback(name))
+            known = not (s.loopback or s.hosts) or name in s.hosts or is_loopback(name)
             if len(self._hosts) < _HOSTS_KNOWN:
                 self._hosts[value] = known
         if known:
@@ -118,7 +118,7 @@ class Envelopes:
 
     def allows(self, origin: str) -> bool:
         """Whether a page of `origin` may ask, and with credentials."""
-        return origin in self._s.origins or origin in self._s.own
+        return origin != "*" and (origin in self._s.origins or origin in self._s.own)
 
     def _origin(self, value: bytes, head: RequestHead) -> Lines:
         """The CORS headers for a page of the origin `value`; b"" if it may not ask."""

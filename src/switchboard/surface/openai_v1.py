@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from switchboard.core.errors import Problem
+from switchboard.core.masking import spellings
 from switchboard.core.ports import ClientDialect
 from switchboard.core.types import Generate, Lines, RequestHead
 from switchboard.dialects.openai_chat import OpenAIChat, read_request
@@ -21,7 +22,7 @@ class ChatCompletions:
 
     def __init__(self, *, nesting: int, secrets: tuple[str, ...] = ()) -> None:
         self._nesting = nesting
-        self._secrets = secrets
+        self._secrets = spellings(secrets)
 
     def read(self, head: RequestHead, body: bytes) -> tuple[ClientDialect, Generate]:
         """See `core.ports.Surface`."""

@@ -11,13 +11,14 @@ import os
 import sys
 import threading
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
 from switchboard.core.clock import wall_iso
-from switchboard.core.masking import mask_secrets
+from switchboard.core.masking import mask_secrets, spellings
 from switchboard.telemetry.records import Record
 
 _BACKLOG: Final = 8 * 1024 * 1024
@@ -106,7 +107,8 @@ class Log:
         self.output = output
         self.debug = level == "DEBUG"
         self._human = style == "human"
-        self._secrets = tuple(s for s in secrets if s)
+        self._secrets = spellings(secrets)
+        self._masked = lru_cache(1024)(self._mask)  # what clients name comes again and again
         self._requests = _LEVELS[level] <= logging.INFO
         self._threshold = _LEVELS[level]
 
@@ -116,8 +118,11 @@ class Log:
         if lines:
             self.output.write(b"".join(lines))
 
+    def _mask(self, text: str) -> str:
+        return mask_secrets(text, self._secrets)
+
     def _record(self, r: Record) -> bytes:
-        detail = mask_secrets(r.detail, self._secrets) if r.detail else ""
+        detail = self._mask(r.detail) if r.detail else ""
         if self._human:
             return self._human_record(r, detail)
         return (
@@ -128,7 +133,7 @@ class Log:
                     "request",
                     r.request_id,
                     r.method,
-                    r.path,
+                    self._masked(r.path),
                     r.status,
                     r.outcome,
                     None if r.first_byte is None else round(r.first_byte * 1e3, 1),
@@ -137,7 +142,7 @@ class Log:
                     r.profile,
                     r.dialect,
                     r.provider,
-                    r.model,
+                    self._masked(r.model),
                     r.tokens_in,
                     r.tokens_out,
                     r.tokens_estimated,
@@ -150,10 +155,12 @@ class Log:
 
     def _human_record(self, r: Record, detail: str) -> bytes:
         color = "31" if r.status >= 500 else "33" if r.error else "32"
-        text = f"{wall_iso(r.at)[11:23]} \x1b[{color}m{r.status}\x1b[0m {r.method} {_printable(r.path)}"
+        text = f"{wall_iso(r.at)[11:23]} \x1b[{color}m{r.status}\x1b[0m {r.method} {_printable(self._masked(r.path))}"
         if r.dialect:
             about = "~" if r.tokens_estimated else ""
-            text += f" {r.provider}/{r.model} ({r.dialect}) {about}{r.tokens_in}→{about}{r.tokens_out} tokens"
+            text += (
+                f" {r.provider}/{self._masked(r.model)} ({r.dialect}) {about}{r.tokens_in}→{about}{r.tokens_out} tokens"
+            )
         if r.first_byte is not None and r.streamed:
             text += f" first {r.first_byte * 1e3:.0f} ms,"
         text += f" {r.duration * 1e3:.0f} ms {r.outcome}"
@@ -167,22 +174,23 @@ class Log:
         """Write one message."""
         if _LEVELS.get(level, logging.ERROR) < self._threshold:
             return
-        message = mask_secrets(message, self._secrets)
+        message = self._mask(message)
         if self._human:
             color = _COLORS.get(level, "36")
             more = "".join(f" {k}={v}" for k, v in fields.items())
-            text = f"{wall_iso()[11:23]} \x1b[{color}m{level.lower()}\x1b[0m {message}{mask_secrets(more, self._secrets)}\n"
+            text = f"{wall_iso()[11:23]} \x1b[{color}m{level.lower()}\x1b[0m {message}{self._mask(more)}\n"
             self.output.write(text.encode(errors="backslashreplace"))
             return
         line = {"ts": wall_iso(), "level": level.lower(), "event": "message", "logger": logger, "message": message}
-        masked = {k: mask_secrets(v, self._secrets) if isinstance(v, str) else v for k, v in fields.items()}
+        masked = {k: self._mask(v) if isinstance(v, str) else v for k, v in fields.items()}
         self.output.write(_encode(line | masked) + b"\n")
 
     def body(self, direction: str, request_id: str, data: bytes) -> None:
         """At ``DEBUG``: what was sent or received, secrets masked, at most 4 KB of it."""
         if self.debug:
-            text = data[:4096].decode("utf-8", "replace")
-            self.say("DEBUG", f"{direction}: {text}", request_id=request_id, bytes=len(data))
+            # more is masked than is shown: a secret may stand across the edge
+            text = self._mask(data[:8192].decode("utf-8", "replace"))[:4096]
+            self.say("DEBUG", f"{direction}: {_printable(text)}", request_id=request_id, bytes=len(data))
 
 
 def _printable(text: str) -> str:

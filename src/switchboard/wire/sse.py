@@ -41,7 +41,7 @@ def parse_event(raw: bytes) -> SSEvent:
         return SSEvent(raw, raw[6:-2])
     data: list[bytes] = []
     name = b""
-    for line in _LINE_END.split(raw.removeprefix(_BOM)):
+    for line in _LINE_END.split(raw):
         field, colon, value = line.partition(b":")
         if not field:
             continue
@@ -59,12 +59,13 @@ class EventSplitter:
     The bytes of all events, joined, are the bytes that were fed, but for a tail that `rest` holds.
     """
 
-    __slots__ = ("_buffer", "_limit", "_scanned")
+    __slots__ = ("_begun", "_buffer", "_limit", "_scanned")
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._buffer = bytearray()
         self._scanned = 0
         self._limit = limit
+        self._begun = False  # the first event was read, and with it a byte order mark
 
     @property
     def rest(self) -> bytes:
@@ -78,7 +79,13 @@ class EventSplitter:
 
     def feed(self, data: bytes) -> list[SSEvent]:
         """The events that `data` completes, in order. Raises `EventTooLargeError`."""
-        if not self._buffer and data.endswith(b"\n\n") and b"\r" not in data and len(data) <= self._limit:
+        if (
+            self._begun
+            and not self._buffer
+            and data.endswith(b"\n\n")
+            and b"\r" not in data
+            and len(data) <= self._limit
+        ):
             # what most servers send: whole events, in as many pieces as there are events
             return [parse_event(piece + b"\n\n") for piece in data[:-2].split(b"\n\n")]
         buffer = self._buffer
@@ -91,7 +98,13 @@ class EventSplitter:
             position = found.end()
             if position - start > self._limit:
                 raise EventTooLargeError(position - start, events)
-            events.append(parse_event(bytes(buffer[start:position])))
+            raw = bytes(buffer[start:position])
+            if self._begun or not raw.startswith(_BOM):
+                events.append(parse_event(raw))
+            else:
+                first = parse_event(raw.removeprefix(_BOM))
+                events.append(SSEvent(raw, first.data, first.name))
+            self._begun = True
             start = position
         if start:
             del buffer[:start]

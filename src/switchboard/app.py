@@ -63,9 +63,8 @@ def default_provider(settings: Settings) -> str:
         kind = provider_type(name, p.type)
         if kind == "compatible" or (kind == "openai" and p.api_key):
             return name
-    if "offline" in settings.providers:
-        return "offline"
-    return "offline" if is_loopback(settings.host) else "openai"
+    asked_for = "offline" in settings.providers and len(settings.providers) == 1
+    return "offline" if asked_for or is_loopback(settings.host) else "openai"
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
@@ -103,6 +102,7 @@ class Application:
         self.ledger.read_by(log.records)
         self.ledger.read_by(self.metrics.records)
         self.state = operations.State(lambda: len(self.registry.open))
+        self._port: int | None = None
         self._pools: dict[str | None, UpstreamPool] = {}
         self.runtime = self._build(settings)
         self.switch = Switch(self.runtime.routes)
@@ -117,9 +117,15 @@ class Application:
         )
         self.registry.every_tick(self._tick)
 
-    def start(self) -> None:
-        """Begin to tick."""
+    def start(self, port: int) -> None:
+        """Begin to tick; `port` is where the server listens."""
+        self._port = port
         self.registry.start()
+
+    @property
+    def address(self) -> str:
+        """The address by which this server is reached."""
+        return public_address(self.runtime.settings, self._port)
 
     def _tick(self, at: float) -> None:
         self.ledger.flush()
@@ -196,7 +202,7 @@ class Application:
             redirect_slashes=False,  # a redirect would be built from the host header
         )
         app.include_router(operations.router(self.state, self.metrics, lambda: self.runtime.catalog, self._endpoints))
-        app.include_router(pages.router(self._document, public_address(self.runtime.settings), self._answering))
+        app.include_router(pages.router(self._document, lambda: self.address, self._answering))
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             app.add_exception_handler(kind, _explain)
         return app
@@ -254,7 +260,10 @@ def public_address(settings: Settings, port: int | None = None) -> str:
 
 def _profile(settings: Settings, provider: str, answering: Provider) -> Profile:
     chat = settings.chat
-    model = chat.model or (answering.models[0] if answering.models else "")
+    model = chat.model or ""
+    if not model or not (answering.capabilities.any_model or model in answering.models):
+        # the offline provider stands in for one whose key is not there yet, and AI_MODEL may be set already
+        model = answering.models[0] if answering.models else ""
     if not model and provider_type(provider, _type_of(settings, provider)) == "openai":
         model = _DEFAULT_MODEL
     return Profile(

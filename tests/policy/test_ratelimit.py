@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from switchboard.policy.ratelimit import RequestRate
@@ -19,6 +19,7 @@ def test_a_burst_gets_exactly_the_limit(limit: int, at: float) -> None:
 
 
 @given(st.integers(1, 20), st.lists(st.floats(0, 200), min_size=1, max_size=100))
+@example(60, [0.0, *[59.0] * 59, *[90.0] * 60])
 @settings(max_examples=300)
 def test_no_sixty_seconds_hold_more_than_the_limit(limit: int, times: list[float]) -> None:
     passed = admitted(limit, sorted(times))

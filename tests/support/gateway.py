@@ -98,15 +98,15 @@ async def gateway(
         proxy_headers=False,
         backlog=2048,
     )
-    ports: list[int] = []
-    server = _Quiet(config, app, parsed, ports.append)
+    ready: list[bool] = []
+    server = _Quiet(config, app, parsed, lambda: ready.append(True))
     running = asyncio.create_task(server.serve())
     g = Gateway(app, server, log_file)
     try:
-        while not ports:
+        while not ready:
             assert not running.done()
             await asyncio.sleep(0.002)
-        g.port = ports[0]
+        g.port = server.servers[0].sockets[0].getsockname()[1]
         yield g
     finally:
         server.should_exit = True

@@ -42,30 +42,46 @@ def default(
     ] = False,
 ) -> None:
     """The self-hosted backend between your apps and the AI providers. Without a command: serve."""
+    context.obj = (_flags(host, port), config)
     if context.invoked_subcommand is None:
-        serve(host, port, config, reload)
+        _serve(context, reload)
 
 
 @program.command()
-def serve(host: Host = None, port: Port = None, config: Config = None, reload: Reload = False) -> None:
+def serve(
+    context: typer.Context, host: Host = None, port: Port = None, config: Config = None, reload: Reload = False
+) -> None:
     """Serve."""
+    _take(context, host, port, config)
+    _serve(context, reload)
+
+
+def _serve(context: typer.Context, reload: bool) -> None:
+    flags, config = context.obj
     if reload:
         from switchboard.cli.reload import watch
 
-        watch(_flags(host, port), config)
+        watch(flags, config)
     else:
         from switchboard.cli.serve import run
 
-        run(_flags(host, port), config)
+        run(flags, config)
 
 
 @program.command()
-def check(host: Host = None, port: Port = None, config: Config = None) -> None:
+def check(context: typer.Context, host: Host = None, port: Port = None, config: Config = None) -> None:
     """Read the settings, say what is wrong with them, and do nothing else."""
     from switchboard.cli.settings import read
 
-    _, sources = read(_flags(host, port), config)
+    _take(context, host, port, config)
+    _, sources = read(*context.obj)
     print(f"The settings are fine ({sources.file or 'no settings file'}).")
+
+
+def _take(context: typer.Context, host: str | None, port: int | None, config: str | None) -> None:
+    """A command's own flags over those that stand before it."""
+    before, config_before = context.obj
+    context.obj = (before | _flags(host, port), config or config_before)
 
 
 def _flags(host: str | None, port: int | None) -> dict[tuple[str, ...], Any]:

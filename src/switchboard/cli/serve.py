@@ -21,7 +21,7 @@ import uvicorn
 import uvloop
 
 from switchboard import __version__
-from switchboard.app import Application, public_address, secrets_of
+from switchboard.app import Application, secrets_of
 from switchboard.cli.settings import read
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
@@ -87,7 +87,7 @@ async def _serve(settings: Settings, log: logs.Log, file: str | None, listener: 
         ssl_certfile=settings.tls.certificate,
         ssl_keyfile=settings.tls.key,
     )
-    server = Server(config, app, settings, lambda port: _banner(settings, app, file, port))
+    server = Server(config, app, settings, lambda: _banner(settings, app, file))
     try:
         await server.serve([listener])
     finally:
@@ -109,14 +109,15 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.started:
             return
-        self._app.start()
+        port = self.servers[0].sockets[0].getsockname()[1]
+        self._app.start(port)
         self._app.registry.every_tick(self._tick)
         # What was made at start lives as long as the process: no collection has to look at it again. Requests leave
         # few cycles behind, so that looking for them seldom is enough.
         gc.collect()
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
-        self._ready(self.servers[0].sockets[0].getsockname()[1])
+        self._ready()
 
     def _log_started_message(self, listeners: Any) -> None:
         """The banner says it."""
@@ -162,8 +163,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.05)
 
 
-def _banner(settings: Settings, app: Application, file: str | None, port: int) -> None:
-    base = public_address(settings, port)
+def _banner(settings: Settings, app: Application, file: str | None) -> None:
+    base = app.address
     profile = app.runtime.profile
     provider = app.runtime.providers[profile.provider]
     model = f", model {profile.model}" if profile.model else ""

@@ -279,17 +279,18 @@ def _variable(sources: Sources, name: str, path: Path, environment: Mapping[str,
             sources.complaints.append(f"{name} and {name}_FILE are both set; keep one")
         _read_secret(sources, path, file, f"{name}_FILE")
     elif text:
-        sources.set(path, _value(text, found.is_list, found.table is not None), name)
+        # a secret may hold commas: several are a JSON list
+        sources.set(path, _value(text, found.is_list, found.table is not None, found.is_secret), name)
 
 
-def _value(text: str, is_list: bool, is_table: bool) -> Any:
-    """A variable's text as the type that stands in its place: lists are JSON or separated by commas."""
+def _value(text: str, is_list: bool, is_table: bool, is_secret: bool) -> Any:
+    """A variable's text as the type that stands in its place: lists are JSON or, but for secrets, separated by commas."""
     if (is_list and text.lstrip().startswith("[")) or (is_table and text.lstrip().startswith("{")):
         try:
             return json.loads(text)
         except ValueError:
             return text
-    if is_list:
+    if is_list and not is_secret:
         return [part.strip() for part in text.split(",") if part.strip()]
     return text
 

@@ -60,7 +60,9 @@ class Catalog:
         for p in self._providers:
             for m in self._known.get(p.name, ()):
                 created = m.created if m.created is not None else self._began
-                found.setdefault(m.id, self._model(m.id, m.owned_by or p.name, created))
+                # by its bare name, one that the settings do not list is asked of the default provider only
+                name = m.id if p.name == self._profile.provider else f"{p.name}/{m.id}"
+                found.setdefault(name, self._model(name, m.owned_by or p.name, created))
         allowed = self._profile.models
         return [m for m in found.values() if not allowed or m["id"] in allowed]
 

@@ -11,7 +11,7 @@ from switchboard.core.types import Generate
 from switchboard.policy.conversation import trim
 
 #: What a profile's `locked` may name.
-LOCKABLE = ("model", "temperature", "top_p", "max_tokens", "tools")
+LOCKABLE = ("model", "temperature", "top_p", "max_tokens", "stream", "tools")
 
 _LENGTHS = ("max_tokens", "max_completion_tokens")
 #: Members that are locked with another.
@@ -58,6 +58,9 @@ def apply(op: Generate, profile: Profile, *, documents: bool) -> None:
     """
     if profile.sets_parameters:
         _parameters(op, profile)
+        if "stream" in profile.locked and op.stream is not documents:
+            op.stream = documents  # as each streams where nothing is said
+            op.drop("stream")
     prompt = profile.system_prompt
     if prompt:
         if documents:

@@ -30,7 +30,7 @@ class Routing:
     def __init__(self, providers: Mapping[str, Provider]) -> None:
         self.providers = providers
         self._known: dict[tuple[str, str, bool], Target] = {}
-        self._listed = {m: p for p in reversed(list(providers.values())) for m in p.models}
+        self._listed = {m: p for p in reversed(list(providers.values())) if p.configured for m in p.models}
 
     def default(self, profile: Profile) -> Target:
         """What answers where no model is named. Raises `Problem` where the settings name none."""

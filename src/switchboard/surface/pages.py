@@ -74,7 +74,9 @@ _INDEX: Final = """<!doctype html>
 """
 
 
-def router(document: Callable[[], dict[str, Any]], base: str, answering: Callable[[], tuple[str, str]]) -> APIRouter:
+def router(
+    document: Callable[[], dict[str, Any]], base: Callable[[], str], answering: Callable[[], tuple[str, str]]
+) -> APIRouter:
     """`document` makes the OpenAPI document, `base` is this server's address, `answering` names provider and model."""
     r = APIRouter(include_in_schema=False)
 
@@ -82,7 +84,7 @@ def router(document: Callable[[], dict[str, Any]], base: str, answering: Callabl
     async def index() -> HTMLResponse:
         provider, model = answering()
         named = f", model <code>{escape(model)}</code>" if model else ""
-        page = _INDEX.format(version=__version__, provider=escape(provider), model=named, base=escape(base))
+        page = _INDEX.format(version=__version__, provider=escape(provider), model=named, base=escape(base()))
         return HTMLResponse(page, headers=_HEADERS)
 
     @r.get("/docs")

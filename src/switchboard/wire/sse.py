@@ -35,9 +35,14 @@ class SSEvent(Struct, gc=False):
     name: bytes = b""
 
 
+def is_one_event(data: bytes) -> bool:
+    """Whether `data` is one whole event of one ``data:`` line: what most servers send, a piece at a time."""
+    return data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n" and data.find(b"\r") < 0
+
+
 def parse_event(raw: bytes) -> SSEvent:
     """Read the fields of one event; `raw` includes the blank line that ends it."""
-    if raw[:6] == b"data: " and raw.find(b"\n") == len(raw) - 2 and b"\r" not in raw:
+    if is_one_event(raw):
         return SSEvent(raw, raw[6:-2])
     data: list[bytes] = []
     name = b""
@@ -59,12 +64,13 @@ class EventSplitter:
     The bytes of all events, joined, are the bytes that were fed, but for a tail that `rest` holds.
     """
 
-    __slots__ = ("_begun", "_buffer", "_limit", "_scanned")
+    __slots__ = ("_begun", "_buffer", "_half", "_limit", "_scanned")
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._buffer = bytearray()
         self._scanned = 0
         self._limit = limit
+        self._half = False
         self._begun = False  # the first event was read, and with it a byte order mark
 
     @property
@@ -75,22 +81,21 @@ class EventSplitter:
     @property
     def empty(self) -> bool:
         """Whether nothing is held: the stream stands between two events."""
-        return not self._buffer
+        return not self._buffer and not self._half
 
     def feed(self, data: bytes) -> list[SSEvent]:
         """The events that `data` completes, in order. Raises `EventTooLargeError`."""
-        if (
-            self._begun
-            and not self._buffer
-            and data.endswith(b"\n\n")
-            and b"\r" not in data
-            and len(data) <= self._limit
-        ):
+        if self._begun and self.empty and data.endswith(b"\n\n") and b"\r" not in data and len(data) <= self._limit:
             # what most servers send: whole events, in as many pieces as there are events
             return [parse_event(piece + b"\n\n") for piece in data[:-2].split(b"\n\n")]
+        events: list[SSEvent] = []
+        if self._half and data:
+            self._half = False
+            if data[:1] == b"\n":  # the rest of a CRLF whose CR has ended an event already
+                events.append(SSEvent(b"\n", None))
+                data = data[1:]
         buffer = self._buffer
         buffer += data
-        events: list[SSEvent] = []
         start = 0
         # three bytes back: a blank line may be split anywhere in its up to four bytes
         position = max(0, self._scanned - 3)
@@ -108,6 +113,7 @@ class EventSplitter:
             start = position
         if start:
             del buffer[:start]
+            self._half = not buffer and events[-1].raw.endswith(b"\r")
         if len(buffer) > self._limit:
             raise EventTooLargeError(len(buffer), events)
         self._scanned = len(buffer)

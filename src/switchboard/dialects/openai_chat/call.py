@@ -26,11 +26,11 @@ def build_body(op: Generate, model: str, capabilities: Capabilities) -> bytes:
     members.update(op.params)
     if capabilities.completion_tokens is not None and capabilities.completion_tokens.fullmatch(model):
         limit = members.pop("max_tokens", None)
-        if limit is not None:
-            members.setdefault("max_completion_tokens", limit)
+        if not _is_null(limit) and _is_null(members.get("max_completion_tokens")):
+            members["max_completion_tokens"] = limit
     if capabilities.fixed_sampling is not None and capabilities.fixed_sampling.fullmatch(model):
         for name in _SAMPLING:
-            if members.pop(name, None) is not None:
+            if not _is_null(members.pop(name, None)):
                 op.drop(name)
     options = members.pop("stream_options", None)
     if op.stream:
@@ -40,6 +40,10 @@ def build_body(op: Generate, model: str, capabilities: Capabilities) -> bytes:
         elif options is not None:
             members["stream_options"] = options
     return shapes.encode(members)
+
+
+def _is_null(value: Any) -> bool:
+    return value is None or (isinstance(value, Raw) and bytes(value) == b"null")
 
 
 _USAGE_ASKED: Final = Raw(b'{"include_usage":true}')
@@ -68,7 +72,7 @@ def read_error(raw: bytes | Raw, fault: Fault, status: int = 0, retry_after: str
         value = value["error"]
     if isinstance(value, dict):
         code = shapes.text_of(value.get("code"))
-        if not status and code and code.isdigit() and len(code) == 3:
+        if not status and code and len(code) == 3 and code.isascii() and code.isdigit():
             status = int(code)
         return UpstreamError(
             fault,
@@ -92,6 +96,8 @@ def _completion(body: bytes) -> tuple[shapes.Completion, list[shapes.WholeChoice
         raise read_error(completion.error, Fault.EVENT)
     if completion.choices is UNSET:
         raise UpstreamError(Fault.PROTOCOL, f"not a chat completion: {body[:200]!r}")
+    if not completion.choices:
+        raise UpstreamError(Fault.PROTOCOL, f"a chat completion without a choice: {body[:200]!r}")
     return completion, completion.choices
 
 

@@ -75,13 +75,15 @@ def _check_message(message: shapes.ChatMessage, place: str) -> None:
 
 def invalid(complaint: str) -> Problem:
     """msgspec's complaint as a `Problem`: "Expected `int`, got `str` - at `$.n`" names the field ``n``."""
-    what, _, where = complaint.partition(" - at `$")
-    field = where.rstrip("`").removeprefix(".") or "body"
+    # from the right: before it there may stand what the client wrote
+    what, _, where = complaint.rpartition(" - at `$")
+    what, field = (what, where.rstrip("`").removeprefix(".") or "body") if what else (complaint, "body")
     if what.startswith("Invalid enum value") and field.endswith(".role"):
-        what += "; a role is one of system, user, assistant, tool"
-    if what.startswith("Object missing required field"):
+        shown = what.removeprefix("Invalid enum value ")[:40]
+        what = f"{shown} is not a role; a role is one of system, user, assistant, tool"
+    elif what.startswith("Object missing required field"):
         missing = what.split("`")[1]
         field = missing if field == "body" else f"{field}.{missing}"
         what = "this field is required"
-    what = what.replace("`", "")
+    what = what.replace("`", "")[:200]
     return Problem("INVALID_REQUEST", f"{field}: {what[0].lower()}{what[1:]}.", param=field)

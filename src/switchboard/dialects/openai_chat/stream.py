@@ -24,7 +24,7 @@ from switchboard.core.ports import Context, Meter, Phase
 from switchboard.dialects import _openai_shapes as shapes
 from switchboard.dialects.openai_chat.call import NOT_JSON, read_error, usage_of
 from switchboard.dialects.openai_chat.encoder import DONE_EVENT
-from switchboard.wire.sse import EventSplitter, EventTooLargeError, parse_event
+from switchboard.wire.sse import EventSplitter, EventTooLargeError, is_one_event, parse_event
 
 _DONE: Final = b"[DONE]"
 _PREAMBLE: Final = Phase.PREAMBLE
@@ -58,10 +58,13 @@ def _read_chunk(payload: bytes) -> shapes.Chunk | UpstreamError:
         chunk = shapes.decode_chunk(payload)
     except NOT_JSON:
         try:
-            if isinstance(shapes.decode_any(payload), dict):
-                return shapes.Chunk()
+            value = shapes.decode_any(payload)
         except NOT_JSON:
-            pass
+            value = None
+        if isinstance(value, dict):
+            if value.get("error") is not None:
+                return read_error(shapes.encode(value["error"]), Fault.EVENT)
+            return shapes.Chunk(choices=[] if isinstance(value.get("choices"), list) else UNSET)
         return UpstreamError(Fault.PROTOCOL, f"an event that is not a JSON object: {payload[:200]!r}")
     if chunk.error is not UNSET and bytes(chunk.error) != b"null":
         return read_error(chunk.error, Fault.EVENT)
@@ -72,6 +75,7 @@ class OpenAIDecoder:
     """OpenAI's stream in, events out."""
 
     def __init__(self, context: Context) -> None:
+        self._limit = context.max_event
         self._splitter = EventSplitter(context.max_event)
         self._choices = _Choices()
         self._calls: set[tuple[int, int]] = set()
@@ -79,7 +83,7 @@ class OpenAIDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """Events that are whole with `data`; after `Done` or `Failed` none."""
-        if self._splitter.empty and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
+        if self._splitter.empty and is_one_event(data) and len(data) <= self._limit:
             return self._event(data[6:-2])
         error: UpstreamError | None = None
         try:
@@ -153,19 +157,20 @@ class OpenAITap:
     """Leaves the stream as it is, event by event: reads along for usage and errors, takes out only the usage chunk
     that this server asked for and the client did not."""
 
-    __slots__ = ("_choices", "_keep_usage", "_meter", "_splitter", "error", "phase")
+    __slots__ = ("_choices", "_keep_usage", "_limit", "_meter", "_splitter", "error", "phase")
 
     def __init__(self, context: Context, meter: Meter) -> None:
         self.phase = _PREAMBLE
         self.error: UpstreamError | None = None
         self._meter = meter
         self._keep_usage = context.include_usage
+        self._limit = context.max_event
         self._splitter = EventSplitter(context.max_event)
         self._choices = _Choices()
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole with `data`, as they came."""
-        if self._splitter.empty and data[:6] == b"data: " and data.find(b"\n") == len(data) - 2 and data[-1:] == b"\n":
+        if self._splitter.empty and is_one_event(data) and len(data) <= self._limit:
             return data if self._passes(data[6:-2]) else b""
         error: UpstreamError | None = None
         try:
@@ -195,19 +200,20 @@ class OpenAITap:
         if isinstance(chunk, UpstreamError):
             return self._fail(chunk)
         choices = chunk.choices
+        if chunk.usage is not None:
+            self._meter.usage(usage_of(chunk.usage))
+            if not choices and not self._keep_usage:
+                return False
         if choices:
-            self.phase = _CONTENT
             self._choices.saw(choices)
             size = 0
             for c in choices:
                 if c.delta is not None:
                     size += _size(c.delta)
             self._meter.saw(1, size)
-        if chunk.usage is not None:
-            self._meter.usage(usage_of(chunk.usage))
-            if not choices and not self._keep_usage:
-                return False
-        return self.phase is _CONTENT or choices is not UNSET
+        if choices is not UNSET:
+            self.phase = _CONTENT
+        return self.phase is _CONTENT
 
     def eof(self) -> bytes:
         """Completes a stream whose ``[DONE]`` is missing though every choice was finished."""
@@ -222,8 +228,11 @@ class OpenAITap:
 
 def _size(delta: shapes.Delta) -> int:
     size = len(delta.content) if delta.content else 0
-    if delta.reasoning_content:
-        size += len(delta.reasoning_content)
+    thought = delta.reasoning_content or delta.reasoning
+    if thought:
+        size += len(thought)
+    if delta.refusal:
+        size += len(delta.refusal)
     for call in delta.tool_calls or ():
         if call.function is not None and call.function.arguments:
             size += len(call.function.arguments)

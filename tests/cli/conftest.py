@@ -1,0 +1,58 @@
+"""The program as people start it: a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+
+from support.process import BIN, Program, program
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+Serve = Callable[..., AbstractContextManager[Program]]
+
+#: What would change what the program does.
+OURS = ("OPENAI_", "AI_", "SWITCHBOARD_", "ACCESS_KEY", "PORT", "LOG_LEVEL", "XDG_DATA_HOME", "AZURE_")
+#: A server that ends soon after it is told to.
+QUICK = {"SWITCHBOARD_SHUTDOWN__ACCEPT": "0", "SWITCHBOARD_SHUTDOWN__STREAMS": "0.1"}
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the program to its end."""
+
+    def go(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+        return subprocess.run(
+            [str(BIN / "switchboard"), *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=20,
+            env=inherited | environment,
+            cwd=tmp_path,
+            check=False,
+        )
+
+    return go
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
+    """Start the server on a free port; its output is there once it listens."""
+    for name in list(os.environ):
+        if name.startswith(OURS):
+            monkeypatch.delenv(name)
+
+    @contextmanager
+    def go(*arguments: str, **environment: str) -> Iterator[Program]:
+        command = [str(BIN / "switchboard"), *(arguments or ("serve",)), "--port", "0"]
+        with program(*command, environment=QUICK | environment, cwd=tmp_path) as p:
+            p.wait_for(r"^ +next ")
+            yield p
+
+    return go

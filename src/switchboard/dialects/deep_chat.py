@@ -46,7 +46,7 @@ def read_request(body: dict[str, Any], *, streams: bool) -> Generate:
         role = _ROLES.get(m.role)
         if role is None:
             where = f"messages[{i}].role"
-            raise Problem("INVALID_REQUEST", f"{where}: '{m.role}' is not a role; use user or ai.", param=where)
+            raise Problem("INVALID_REQUEST", f"{where}: '{m.role[:40]}' is not a role; use user or ai.", param=where)
         if m.text is None:
             op.drop(f"messages[{i}]")  # a message of files or HTML only
         else:

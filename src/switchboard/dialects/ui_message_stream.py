@@ -30,10 +30,13 @@ from switchboard.core.ports import Context
 from switchboard.core.types import Generate, Lines
 from switchboard.dialects._openai_shapes import decode_any, encode
 from switchboard.dialects._tool_calls import ToolCalls
-from switchboard.dialects.openai_chat import invalid
+from switchboard.dialects.openai_chat import check_request, invalid
 
 #: Members of a useChat body that are the transport's own and say nothing to a model.
 _OWN = frozenset({"id", "messages", "trigger", "messageId", "model", "stream", "conversation_id", "audio"})
+
+
+_PARAMETERS = frozenset({"temperature", "top_p", "max_tokens", "tools", "tool_choice"})
 
 
 class _UIMessage(Struct):
@@ -52,18 +55,19 @@ def read_request(body: dict[str, Any]) -> Generate:
     try:
         request = msgspec.convert(body, _Request)
     except msgspec.ValidationError as e:
-        raise invalid(str(e)) from None
+        raise invalid(str(e), "system, user, assistant") from None
     messages: list[dict[str, Any]] = []
     op = Generate(request.model or "", messages, request.stream is not False, {})
     for i, m in enumerate(request.messages):
         messages += _assistant(m.parts) if m.role == "assistant" else [_spoken(m, op, f"messages[{i}]")]
     if not messages:
         raise Problem("INVALID_REQUEST", "messages: at least one message is needed.", param="messages")
-    for name, value in body.items():
-        if name in ("temperature", "top_p", "max_tokens", "tools", "tool_choice"):
-            op.params[name] = value
-        elif name not in _OWN:
+    known = {n: v for n, v in body.items() if n in _PARAMETERS}
+    check_request({"messages": [{"role": "user", "content": ""}]} | known)
+    for name in body:
+        if name not in _OWN and name not in _PARAMETERS:
             op.drop(name)
+    op.params.update(known)
     return op
 
 
@@ -127,6 +131,8 @@ def _tool_part(p: dict[str, Any], kind: str, calls: list[dict[str, Any]], result
     state, call_id = p.get("state"), p.get("toolCallId")
     if state not in ("output-available", "output-error") or not isinstance(call_id, str):
         return  # a call without its result cannot go to a model
+    if not isinstance(name, str) or not name:
+        return  # nor can one of a tool without a name
     result = p.get("output") if state == "output-available" else {"error": p.get("errorText")}
     function = {"name": name, "arguments": encode(p.get("input") or {}).decode()}
     calls.append({"id": call_id, "type": "function", "function": function})

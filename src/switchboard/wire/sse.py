@@ -80,12 +80,17 @@ class EventSplitter:
 
     @property
     def empty(self) -> bool:
-        """Whether nothing is held: the stream stands between two events."""
+        """Whether nothing is held."""
+        return not self._buffer
+
+    @property
+    def between(self) -> bool:
+        """Whether the stream stands between two events, and what comes now begins one."""
         return not self._buffer and not self._half
 
     def feed(self, data: bytes) -> list[SSEvent]:
         """The events that `data` completes, in order. Raises `EventTooLargeError`."""
-        if self._begun and self.empty and data.endswith(b"\n\n") and b"\r" not in data and len(data) <= self._limit:
+        if self._begun and self.between and data.endswith(b"\n\n") and b"\r" not in data and len(data) <= self._limit:
             # what most servers send: whole events, in as many pieces as there are events
             return [parse_event(piece + b"\n\n") for piece in data[:-2].split(b"\n\n")]
         events: list[SSEvent] = []

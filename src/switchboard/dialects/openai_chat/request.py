@@ -73,14 +73,15 @@ def _check_message(message: shapes.ChatMessage, place: str) -> None:
         raise Problem("INVALID_REQUEST", f"{where}: this field is required.", param=where)
 
 
-def invalid(complaint: str) -> Problem:
-    """msgspec's complaint as a `Problem`: "Expected `int`, got `str` - at `$.n`" names the field ``n``."""
+def invalid(complaint: str, roles: str = "system, user, assistant, tool") -> Problem:
+    """msgspec's complaint as a `Problem`: "Expected `int`, got `str` - at `$.n`" names the field ``n``. `roles` are those
+    that a message may have."""
     # from the right: before it there may stand what the client wrote
     what, _, where = complaint.rpartition(" - at `$")
     what, field = (what, where.rstrip("`").removeprefix(".") or "body") if what else (complaint, "body")
     if what.startswith("Invalid enum value") and field.endswith(".role"):
         shown = what.removeprefix("Invalid enum value ")[:40]
-        what = f"{shown} is not a role; a role is one of system, user, assistant, tool"
+        what = f"{shown} is not a role; a role is one of {roles}"
     elif what.startswith("Object missing required field"):
         missing = what.split("`")[1]
         field = missing if field == "body" else f"{field}.{missing}"

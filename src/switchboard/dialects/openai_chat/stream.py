@@ -83,7 +83,7 @@ class OpenAIDecoder:
 
     def feed(self, data: bytes) -> list[Event]:
         """Events that are whole with `data`; after `Done` or `Failed` none."""
-        if self._splitter.empty and is_one_event(data) and len(data) <= self._limit:
+        if self._splitter.between and is_one_event(data) and len(data) <= self._limit:
             return self._event(data[6:-2])
         error: UpstreamError | None = None
         try:
@@ -170,7 +170,7 @@ class OpenAITap:
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole with `data`, as they came."""
-        if self._splitter.empty and is_one_event(data) and len(data) <= self._limit:
+        if self._splitter.between and is_one_event(data) and len(data) <= self._limit:
             return data if self._passes(data[6:-2]) else b""
         error: UpstreamError | None = None
         try:

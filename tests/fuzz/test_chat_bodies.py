@@ -75,6 +75,51 @@ messages = st.lists(
     ),
     max_size=4,
 )
+#: Conversations that are fine, so that what stands beside them is read too.
+good = (
+    st.lists(
+        st.fixed_dictionaries(
+            {"role": st.sampled_from(["system", "user", "assistant"]), "content": st.text(max_size=12)}
+        )
+        | st.just({"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "image_url": {}}]})
+        | st.just({"role": "tool", "tool_call_id": "c", "content": "x"}),
+        min_size=1,
+        max_size=4,
+    )
+    | st.lists(
+        st.fixed_dictionaries(
+            {
+                "role": st.sampled_from(["user", "assistant"]),
+                "parts": st.lists(
+                    st.fixed_dictionaries({"type": st.just("text"), "text": st.text(max_size=12)})
+                    | st.just(
+                        {"type": "tool-f", "toolCallId": "c", "state": "output-available", "input": {}, "output": 1}
+                    ),
+                    min_size=1,
+                    max_size=3,
+                ),
+            }
+        ),
+        min_size=1,
+        max_size=3,
+    )
+    | st.lists(
+        st.fixed_dictionaries({"role": st.sampled_from(["user", "ai"]), "text": st.text()}), min_size=1, max_size=3
+    )
+)
+fine = {
+    "model": st.sampled_from(["echo", "tool-call", "offline/echo", "gpt-4o"]),
+    "stream": st.booleans() | st.none(),
+    "stream_options": st.just({"include_usage": True}) | st.just({}) | st.none(),
+    "temperature": st.floats(0, 2) | st.none(),
+    "max_tokens": st.integers(1, 10**20) | st.none(),
+    "n": st.integers(1, 4) | st.none(),
+    "tools": st.lists(st.just({"type": "function", "function": {"name": "f"}}), max_size=3) | st.none(),
+    "unknown": values,
+    "response_format": values,
+    "conversation_id": values,
+    "audio": values,
+}
 likely = st.fixed_dictionaries({}, optional=known | {"messages": messages | values})
 HELLO: dict[str, Any] = chat("Hello there")
 
@@ -163,7 +208,8 @@ def test_members_that_are_known_with_any_values(served: Served, path: str, body:
 @pytest.mark.parametrize("path", PATHS)
 @QUICK
 @given(
-    body=st.fixed_dictionaries({"messages": messages}, optional={k: v for k, v in known.items() if k != "messages"}),
+    body=st.fixed_dictionaries({"messages": messages}, optional={k: v for k, v in known.items() if k != "messages"})
+    | st.fixed_dictionaries({"messages": good}, optional=fine),
     asked=st.sampled_from(["", "openai", "simple", "ui", "text", "deep_chat", "auto", "no-such"]),
 )
 def test_conversations_in_any_shape_answered_in_any_format(

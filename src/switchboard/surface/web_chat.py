@@ -78,18 +78,21 @@ class WebChat:
 
     def _asked(self, head: RequestHead) -> str:
         """The format that the query or ``accept`` names; "" where neither does. Raises `Problem` for an unknown one."""
-        asked = ""
+        asked: str | None = None
         if b"format=" in head.query:
-            asked = parse_qs(head.query.decode("latin-1")).get("format", [""])[0]
+            query = parse_qs(head.query.decode("latin-1"), keep_blank_values=True)
+            asked = query.get("format", [None])[0]
         elif b"format=" in head.headers.get(b"accept", b""):
             for part in head.headers[b"accept"].decode("latin-1").replace(",", ";").split(";"):
                 name, _, text = part.strip().partition("=")
                 if name == "format":
                     asked = text.strip('"')
-        if asked and asked not in FORMATS:
+        if asked is None or asked == "auto":
+            return ""
+        if asked not in DIALECTS:
             text = f"format: '{asked[:32]}' is not one of {', '.join(FORMATS)}."
             raise Problem("INVALID_REQUEST", text, param="format")
-        return "" if asked == "auto" else asked
+        return asked
 
     def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, Lines, bytes]:
         """See `core.ports.Surface`."""

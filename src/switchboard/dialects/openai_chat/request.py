@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
 from switchboard.core.errors import Problem
 from switchboard.core.types import Generate
 from switchboard.dialects import _openai_shapes as shapes
+
+#: The most answers to one request: OpenAI's own limit.
+MOST_CHOICES: Final = 128
 
 
 def read_request(body: Any, raw: bytes, *, stream_default: bool = False) -> Generate:
@@ -51,6 +54,8 @@ def check_request(body: Any) -> shapes.ChatRequest:
     ):
         if value is not None and value < 1:
             raise Problem("INVALID_REQUEST", f"{name}: must be at least 1.", param=name)
+    if request.n is not None and request.n > MOST_CHOICES:
+        raise Problem("INVALID_REQUEST", f"n: must be at most {MOST_CHOICES}.", param="n")
     for i, message in enumerate(request.messages):
         if type(message.content) is not str or message.role == "tool":
             _check_message(message, f"messages[{i}]")

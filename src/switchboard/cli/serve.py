@@ -25,8 +25,10 @@ from switchboard.app import Application, secrets_of
 from switchboard.cli.settings import read
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
+from switchboard.engine.registry import TICK
 from switchboard.net.front import FrontProtocol
 from switchboard.telemetry import logs
+from switchboard.telemetry.stalls import StallWatch
 
 
 def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
@@ -104,6 +106,7 @@ class Server(uvicorn.Server):
         self._times = settings.shutdown
         self._ready = ready
         self._quick = False
+        self._stalls: StallWatch | None = None
 
     async def startup(self, sockets: list[Any] | None = None) -> None:
         await super().startup(sockets)
@@ -112,6 +115,8 @@ class Server(uvicorn.Server):
         port = self.servers[0].sockets[0].getsockname()[1]
         self._app.start(port)
         self._app.registry.every_tick(self._tick)
+        self._stalls = StallWatch(TICK, lambda text: self._app.log.say("WARNING", text))
+        self._app.registry.every_tick(self._stalls.beat)
         # What was made at start lives as long as the process: no collection has to look at it again. Requests leave
         # few cycles behind, so that looking for them seldom is enough.
         gc.collect()
@@ -156,6 +161,8 @@ class Server(uvicorn.Server):
         await self._wait(1.0, lambda: not self.server_state.connections)
         for task in list(self.server_state.tasks):
             task.cancel()
+        if self._stalls is not None:
+            self._stalls.close()
 
     async def _wait(self, seconds: float, done: Any) -> None:
         end = now() + seconds

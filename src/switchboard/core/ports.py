@@ -152,10 +152,11 @@ class Context:
     """What a dialect may know of the exchange that it works for.
 
     `id` and `created` (seconds since the epoch) name the answer; `model` is what the client is told answered;
-    `include_usage` is whether the client asked for usage in its stream; `max_event` is in bytes.
+    `include_usage` is whether the client asked for usage in its stream; `choices` is how many answers
+    it asked for; `max_event` is in bytes.
     """
 
-    __slots__ = ("created", "id", "include_usage", "max_event", "model")
+    __slots__ = ("choices", "created", "id", "include_usage", "max_event", "model")
 
     def __init__(
         self,
@@ -164,12 +165,14 @@ class Context:
         created: int,
         *,
         include_usage: bool = False,
+        choices: int = 1,
         max_event: int = 16 * 1024 * 1024,
     ) -> None:
         self.id = id
         self.model = model
         self.created = created
         self.include_usage = include_usage
+        self.choices = choices
         self.max_event = max_event
 
 

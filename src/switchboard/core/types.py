@@ -77,7 +77,7 @@ class Generate(Struct):
     included; `raw_messages` are the same in bytes as long as nobody changed one of them, so that they go on untouched.
     `model` is "" where the client named none. `params` are the other members of an OpenAI chat request: Python values,
     or `Raw` where they came in that shape. `include_usage` is whether the client asked for usage in its stream.
-    `dropped` names what was asked for and not taken over.
+    `dropped` names what was asked for and not taken over; `choices` is how many answers are wanted.
     """
 
     model: str
@@ -87,6 +87,7 @@ class Generate(Struct):
     raw_messages: Raw | None = None
     include_usage: bool = False
     dropped: list[str] = []
+    choices: int = 1
 
     def drop(self, name: str) -> None:
         """Note that `name` was not taken over; told in ``x-switchboard-dropped``."""

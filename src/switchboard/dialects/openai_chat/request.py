@@ -32,6 +32,7 @@ def read_request(body: Any, raw: bytes, *, stream_default: bool = False) -> Gene
         params=members,
         raw_messages=raw_messages,
         include_usage=bool(options and options.include_usage),
+        choices=request.n or 1,
     )
 
 

@@ -35,15 +35,16 @@ _ENDED: Final = Phase.DONE  # or FAILED
 class _Choices:
     """Which choices were begun and which are whole: what tells a complete stream from a cut one."""
 
-    __slots__ = ("begun", "finished")
+    __slots__ = ("begun", "finished", "wanted")
 
-    def __init__(self) -> None:
+    def __init__(self, wanted: int) -> None:
+        self.wanted = wanted
         self.begun: set[int] = set()
         self.finished: set[int] = set()
 
     @property
     def complete(self) -> bool:
-        return bool(self.begun) and self.begun == self.finished
+        return len(self.finished) >= self.wanted and self.begun == self.finished
 
     def saw(self, choices: list[shapes.ChunkChoice]) -> None:
         for c in choices:
@@ -77,7 +78,7 @@ class OpenAIDecoder:
     def __init__(self, context: Context) -> None:
         self._limit = context.max_event
         self._splitter = EventSplitter(context.max_event)
-        self._choices = _Choices()
+        self._choices = _Choices(context.choices)
         self._calls: set[tuple[int, int]] = set()
         self._ended = False
 
@@ -166,7 +167,7 @@ class OpenAITap:
         self._keep_usage = context.include_usage
         self._limit = context.max_event
         self._splitter = EventSplitter(context.max_event)
-        self._choices = _Choices()
+        self._choices = _Choices(context.choices)
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole with `data`, as they came."""

@@ -258,6 +258,7 @@ class Exchange:
                 target.model,
                 int(time.time()),
                 include_usage=op.include_usage,
+                choices=op.choices,
                 max_event=self._kit.limits.event,
             )
         return self._context

@@ -61,16 +61,18 @@ def parse_event(raw: bytes) -> SSEvent:
 class EventSplitter:
     """Cuts a stream into whole events. `limit` is the largest event in bytes.
 
-    The bytes of all events, joined, are the bytes that were fed, but for a tail that `rest` holds.
+    The bytes of all events, joined, are the bytes that were fed, but for a tail that `rest` holds. `between` is whether
+    the stream stands between two events, so that what comes now begins one.
     """
 
-    __slots__ = ("_begun", "_buffer", "_half", "_limit", "_scanned")
+    __slots__ = ("_begun", "_buffer", "_half", "_limit", "_scanned", "between")
 
     def __init__(self, limit: int = 16 * 1024 * 1024) -> None:
         self._buffer = bytearray()
         self._scanned = 0
         self._limit = limit
         self._half = False
+        self.between = True
         self._begun = False  # the first event was read, and with it a byte order mark
 
     @property
@@ -82,11 +84,6 @@ class EventSplitter:
     def empty(self) -> bool:
         """Whether nothing is held."""
         return not self._buffer
-
-    @property
-    def between(self) -> bool:
-        """Whether the stream stands between two events, and what comes now begins one."""
-        return not self._buffer and not self._half
 
     def feed(self, data: bytes) -> list[SSEvent]:
         """The events that `data` completes, in order. Raises `EventTooLargeError`."""
@@ -119,6 +116,7 @@ class EventSplitter:
         if start:
             del buffer[:start]
             self._half = not buffer and events[-1].raw.endswith(b"\r")
+        self.between = not buffer and not self._half
         if len(buffer) > self._limit:
             raise EventTooLargeError(len(buffer), events)
         self._scanned = len(buffer)

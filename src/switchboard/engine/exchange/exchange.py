@@ -61,6 +61,7 @@ _STREAMING: Final = State.STREAMING
 _DRAINING: Final = State.DRAINING
 _OVER: Final = State.OVER
 _PREAMBLE: Final = Phase.PREAMBLE
+_CONTENT: Final = Phase.CONTENT
 _DONE: Final = Phase.DONE
 _FAILED: Final = Phase.FAILED
 
@@ -271,17 +272,23 @@ class Exchange:
 
     def upstream_data(self, data: bytes) -> None:
         """Some of the upstream's answer; see `Attempt`."""
-        state = self._state
         if self._kit.log.debug:
             self._kit.log.body("answer", self._envelope.request_id, data)
         try:
-            if state is _STREAMING:
-                assert self._pipe is not None
+            if self._state is _STREAMING:
+                pipe = self._pipe
+                assert pipe is not None
                 self._last_in = now()
-                self._stream(self._pipe.feed(data))
-            elif state is _COLLECTING:
-                self._last_in = now()
+                out = pipe.feed(data)
+                if pipe.phase is _CONTENT and self._head_sent:
+                    if out:
+                        self._last_out = self._last_in
+                        self._down.write(out)
+                else:
+                    self._stream(out)
+            elif self._state is _COLLECTING:
                 assert self._collected is not None
+                self._last_in = now()
                 self._collected.add(data)
         except UpstreamError as e:
             self._failed(e)
@@ -451,7 +458,7 @@ class Exchange:
     def _over(self, why: Outcome, problem: Problem | None = None) -> None:
         """Let go of everything, and settle."""
         if self._attempt is not None:
-            self._attempt.exchange = None
+            self._attempt.detach()
         uplink, self._uplink = self._uplink, None
         settled = self._state is _DRAINING
         self._state = _OVER

@@ -62,27 +62,35 @@ class Upstreamed(Protocol):
 
 
 class Attempt:
-    """One call to one target: the sink that its transport pushes into."""
+    """One call to one target: the sink that its transport pushes into. Deaf once it is `detach`ed."""
 
-    __slots__ = ("exchange",)
+    __slots__ = ("_exchange", "on_data")
 
     def __init__(self, exchange: Upstreamed) -> None:
-        self.exchange: Upstreamed | None = exchange
+        self._exchange: Upstreamed | None = exchange
+        self.on_data = exchange.upstream_data  # called for every piece: nothing stands in between
+
+    def detach(self) -> None:
+        """Nobody listens any more."""
+        self._exchange = None
+        self.on_data = _ignore
 
     def on_head(self, status: int, headers: Headers) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_head(status, headers)
-
-    def on_data(self, data: bytes) -> None:
-        if self.exchange is not None:
-            self.exchange.upstream_data(data)
+        if self._exchange is not None:
+            self._exchange.upstream_head(status, headers)
 
     def on_end(self) -> None:
-        exchange, self.exchange = self.exchange, None
+        exchange = self._exchange
+        self.detach()
         if exchange is not None:
             exchange.upstream_end()
 
     def on_error(self, error: UpstreamError) -> None:
-        exchange, self.exchange = self.exchange, None
+        exchange = self._exchange
+        self.detach()
         if exchange is not None:
             exchange.upstream_error(error)
+
+
+def _ignore(data: bytes) -> None:
+    """What comes after the end."""

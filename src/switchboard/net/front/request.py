@@ -134,7 +134,11 @@ class Request:
 
     def write(self, data: bytes) -> None:
         """Some of the body."""
-        if self._connection is not None and (data or self._head):
+        if self._connection is None:
+            return
+        if self._chunked and data and not self._head:  # what most pieces of a stream are
+            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+        elif data or self._head:
             self._connection.write(self._framed(data))
 
     def _framed(self, data: bytes) -> bytes:

@@ -119,13 +119,6 @@ class Completion(Struct):
     error: Raw | UnsetType = UNSET
 
 
-class ErrorDetail(Struct):
-    message: Any = ""
-    type: Any = None
-    param: Any = None
-    code: Any = None
-
-
 decode_chunk: Final = msgspec.json.Decoder(Chunk).decode
 decode_completion: Final = msgspec.json.Decoder(Completion).decode
 decode_members: Final = msgspec.json.Decoder(dict[str, Raw]).decode

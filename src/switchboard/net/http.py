@@ -86,6 +86,7 @@ class _Connection(asyncio.Protocol):
         "_transport",
         "counted",
         "idle_since",
+        "on_body",
         "origin",
         "request",
         "reused",
@@ -95,9 +96,10 @@ class _Connection(asyncio.Protocol):
         self._pool = pool
         self.origin = origin
         self._transport: asyncio.Transport | None = None
-        self._parser = httptools.HttpResponseParser(self)
         self._reading = True
         self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append  # called by the parser for every piece: nothing stands in between
+        self._parser = httptools.HttpResponseParser(self)
         self.request: _Request | None = None
         self.reused = False
         self.counted = True  # in the pool's count, until it is gone
@@ -174,7 +176,11 @@ class _Connection(asyncio.Protocol):
         if self._pieces:
             body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._pieces.clear()
-            if self.request is request:
+            if self._inflate is not None:
+                body, unsound = self._inflated(body)
+                if unsound is not None:
+                    error, self._done = unsound, False
+            if body and self.request is request:
                 request.sink.on_data(body)
         if self._done:
             self._reusable = self._reusable and error is None  # the answer is whole, whatever stands behind it
@@ -236,6 +242,24 @@ class _Connection(asyncio.Protocol):
         else:
             request.sink.on_end()
 
+    def _inflated(self, data: bytes) -> tuple[bytes, UpstreamError | None]:
+        """What `data` is without its gzip, as far as it is sound, and what is wrong with it."""
+        pieces: list[bytes] = []
+        size = 0
+        try:
+            while data:
+                if self._inflate.eof:  # a further member
+                    self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
+                out = self._inflate.decompress(data, _INFLATE_STEP)
+                data = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
+                pieces.append(out)
+                size += len(out)
+                if size > _INFLATE_MOST:
+                    return b"", UpstreamError(Fault.TOO_LARGE, "its gzip swells beyond measure")
+        except zlib.error as e:
+            return b"".join(pieces), UpstreamError(Fault.PROTOCOL, f"its gzip is broken: {e}")
+        return b"".join(pieces), None
+
     # -- httptools
 
     def on_message_begin(self) -> None:
@@ -267,24 +291,6 @@ class _Connection(asyncio.Protocol):
             raise UpstreamError(Fault.PROTOCOL, f"content-encoding {coding.decode('latin-1')!r} was not asked for")
         self._status = status
         request.sink.on_head(status, headers)
-
-    def on_body(self, data: bytes) -> None:
-        if self._inflate is None:
-            self._pieces.append(data)
-            return
-        size = 0
-        try:
-            while data:
-                if self._inflate.eof:  # a further member
-                    self._inflate = zlib.decompressobj(zlib.MAX_WBITS | 32)
-                out = self._inflate.decompress(data, _INFLATE_STEP)
-                data = self._inflate.unused_data if self._inflate.eof else self._inflate.unconsumed_tail
-                self._pieces.append(out)
-                size += len(out)
-                if size > _INFLATE_MOST:
-                    raise UpstreamError(Fault.TOO_LARGE, "its gzip swells beyond measure")
-        except zlib.error as e:
-            raise UpstreamError(Fault.PROTOCOL, f"its gzip is broken: {e}") from None
 
     def on_message_complete(self) -> None:
         if self._status:

@@ -67,6 +67,11 @@ def _read_chunk(payload: bytes) -> shapes.Chunk | UpstreamError:
                 return read_error(shapes.encode(value["error"]), Fault.EVENT)
             return shapes.Chunk(choices=[] if isinstance(value.get("choices"), list) else UNSET)
         return UpstreamError(Fault.PROTOCOL, f"an event that is not a JSON object: {payload[:200]!r}")
+    return _checked(chunk)
+
+
+def _checked(chunk: shapes.Chunk) -> shapes.Chunk | UpstreamError:
+    """`chunk`, unless it tells an error."""
     if chunk.error is not UNSET and bytes(chunk.error) != b"null":
         return read_error(chunk.error, Fault.EVENT)
     return chunk
@@ -197,7 +202,28 @@ class OpenAITap:
         if payload == _DONE:
             self.phase = _ENDED
             return True
-        chunk = _read_chunk(payload)
+        try:
+            chunk = shapes.decode_chunk(payload)
+        except NOT_JSON:
+            return self._passes_read(_read_chunk(payload))
+        choices = chunk.choices
+        if choices and len(choices) == 1 and chunk.usage is None and chunk.error is UNSET:
+            # what nearly all events are: a piece of the only choice, with nothing else to look after
+            choice = choices[0]
+            delta = choice.delta
+            if (
+                choice.finish_reason is None
+                and delta is not None
+                and delta.content
+                and (delta.tool_calls is delta.reasoning_content is delta.reasoning is delta.refusal is None)
+            ):
+                self._choices.begun.add(choice.index)
+                self._meter.saw(1, len(delta.content))
+                self.phase = _CONTENT
+                return True
+        return self._passes_read(_checked(chunk))
+
+    def _passes_read(self, chunk: shapes.Chunk | UpstreamError) -> bool:
         if isinstance(chunk, UpstreamError):
             return self._fail(chunk)
         choices = chunk.choices

@@ -72,6 +72,7 @@ class FrontProtocol(asyncio.Protocol):
         "_unsent",
         "_upgrading",
         "_url",
+        "write",
     )
 
     def __init__(
@@ -121,6 +122,7 @@ class FrontProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self.write = self._transport.write  # called for every piece of a stream: nothing stands in between
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         if transport.get_extra_info("sslcontext") is not None:
@@ -547,9 +549,6 @@ class FrontProtocol(asyncio.Protocol):
             self._defaults = headers
             self._default_lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
         return self._default_lines
-
-    def write(self, data: bytes) -> None:
-        self._transport.write(data)
 
     def close(self) -> None:
         """Flush and close, whatever was promised."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -42,8 +43,9 @@ class Connection(Protocol):
     def default_lines(self) -> Lines:
         """Header lines of every answer."""
 
-    def write(self, data: bytes) -> None:
-        """Send `data`."""
+    @property
+    def write(self) -> Callable[[bytes], None]:
+        """Sends bytes."""
 
     def finished(self, request: Request) -> None:
         """The answer to `request` is written."""

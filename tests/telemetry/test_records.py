@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from switchboard.telemetry.records import Ledger, Record
+from switchboard.telemetry.records import BATCH, Ledger, Record
 
 
 def record(n: int) -> Record:
@@ -51,3 +51,26 @@ def test_what_a_reader_puts_waits_for_the_next_batch() -> None:
     ledger.flush()
     ledger.flush()
     assert batches == [1, 1]
+
+
+def test_a_full_batch_does_not_wait_for_the_clock() -> None:
+    ledger = Ledger()
+    batches: list[int] = []
+    ledger.read_by(lambda batch: batches.append(len(batch)))
+    for n in range(2 * BATCH + 1):
+        ledger.put(record(n))
+    assert batches == [BATCH, BATCH]
+
+
+def test_a_reader_that_puts_into_a_full_batch_does_not_call_itself() -> None:
+    ledger = Ledger()
+    batches: list[int] = []
+
+    def read(batch: list[Record]) -> None:
+        batches.append(len(batch))
+        ledger.put(record(0))
+
+    ledger.read_by(read)
+    for n in range(BATCH):
+        ledger.put(record(n))
+    assert batches == [BATCH]

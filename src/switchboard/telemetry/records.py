@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from typing import Final
 
 from msgspec import Struct
 
@@ -35,8 +36,13 @@ class Record(Struct, gc=False):
     detail: str = ""
 
 
+#: Records after which a batch is handed on at once: about a millisecond's work, so that no request waits longer for it.
+BATCH: Final = 128
+
+
 class Ledger:
-    """Takes records and hands them on in batches. At most `size` wait; beyond that the oldest are lost and counted."""
+    """Takes records and hands them on in batches, by the clock (`flush`) or when `BATCH` wait. At most `size` wait;
+    beyond that (readers may fail) the oldest are lost and counted."""
 
     def __init__(self, size: int = 50_000) -> None:
         self._waiting: deque[Record] = deque(maxlen=size)
@@ -52,6 +58,8 @@ class Ledger:
         if len(self._waiting) == self._waiting.maxlen:
             self.lost += 1
         self._waiting.append(record)
+        if len(self._waiting) >= BATCH:
+            self.flush()
 
     def flush(self) -> None:
         """Hand on what waits."""

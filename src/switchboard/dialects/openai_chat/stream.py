@@ -215,7 +215,10 @@ class OpenAITap:
                 choice.finish_reason is None
                 and delta is not None
                 and delta.content
-                and (delta.tool_calls is delta.reasoning_content is delta.reasoning is delta.refusal is None)
+                and delta.tool_calls is None
+                and delta.reasoning_content is None
+                and delta.reasoning is None
+                and delta.refusal is None
             ):
                 self._choices.begun.add(choice.index)
                 self._meter.saw(1, len(delta.content))

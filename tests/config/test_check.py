@@ -63,7 +63,7 @@ def test_files_that_hold_no_certificate(tmp_path: Path, place: str) -> None:
         ({"chat": {"format": "xml"}}, "chat.format", "simple"),
         ({"chat": {"locked": ["mood"]}}, "chat.locked", "temperature"),
         ({"chat": {"provider": "opnai"}}, "chat.provider", "did you mean openai?"),
-        ({"chat": {"provider": "zzz"}}, "chat.provider", "there are openai, offline"),
+        ({"chat": {"provider": "zzz"}}, "chat.provider", "there are openai, anthropic, huggingface, offline"),
         ({"chat": {"model": "a b"}}, "chat.model", "'a b'"),
         ({"chat": {"models": ["ok", "a b"]}}, "chat.models", "'a b'"),
         ({"chat": {"model": "a", "models": ["b"]}}, "chat.model", "not among chat.models"),

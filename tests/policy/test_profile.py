@@ -12,7 +12,7 @@ from switchboard.policy.profile import LOCKABLE, Profile, apply
 
 USER = {"role": "user", "content": "hi"}
 SYSTEM = {"role": "system", "content": "Be rude."}
-PROMPT = {"role": "system", "content": "Be brief."}
+PROMPT = "Be brief."
 
 
 def op(params: dict[str, Any] | None = None, *messages: dict[str, Any], stream: bool = False) -> Generate:
@@ -103,21 +103,21 @@ def test_a_default_over_the_cap_is_nothing_that_a_client_asked_for() -> None:
 def test_the_prompt_on_the_documents_paths_takes_the_client_s_place() -> None:
     developer = {"role": "developer", "content": "Be loud."}
     o = under(Profile(system_prompt="Be brief."), op({}, SYSTEM, USER, developer))
-    assert (o.messages, o.dropped, o.raw_messages) == ([PROMPT, USER], ["system"], None)
+    assert (o.messages, o.prompt, o.dropped, o.raw_messages) == ([USER], PROMPT, ["system"], None)
     assert under(Profile(system_prompt="Be brief."), op()).dropped == []
     assert under(Profile(), op({}, SYSTEM, USER)).messages == [SYSTEM, USER]
 
 
 def test_the_prompt_on_v1_goes_before_the_client_s() -> None:
     o = under(Profile(system_prompt="Be brief."), op({}, SYSTEM, USER), documents=False)
-    assert (o.messages, o.dropped) == ([PROMPT, SYSTEM, USER], [])
+    assert (o.messages, o.prompt, o.dropped) == ([SYSTEM, USER], PROMPT, [])
 
 
 def test_a_long_history_is_trimmed_on_the_documents_paths_only() -> None:
     history = [{"role": "user", "content": str(n)} for n in range(8)]
     profile = Profile(max_conversation_length=3, system_prompt="Be brief.")
-    assert under(profile, op({}, *history)).messages == [PROMPT, *history[-3:]]
-    assert under(profile, op({}, *history), documents=False).messages == [PROMPT, *history]
+    assert under(profile, op({}, *history)).messages == history[-3:]
+    assert under(profile, op({}, *history), documents=False).messages == history
     trimming = Profile(max_conversation_length=3, trim_v1=True)
     assert under(trimming, op({}, *history), documents=False).messages == history[-3:]
     assert under(Profile(), op({}, *(history * 10))).messages == (history * 10)[-50:]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import pytest
@@ -9,8 +10,9 @@ import pytest
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider
+from switchboard.core.types import Generate
 from switchboard.policy.profile import Profile
-from switchboard.policy.routing import Routing
+from switchboard.policy.routing import Routing, Target
 
 
 class Fake:
@@ -28,8 +30,12 @@ def routing(*providers: Fake) -> Routing:
     return Routing({p.name: cast("Provider", p) for p in providers})
 
 
+def plan(r: Routing, asked: str, profile: Profile, *, documents: bool, **params: Any) -> Sequence[Target]:
+    return r.plan(Generate(asked, [{"role": "user", "content": "hi"}], False, params), profile, documents=documents)
+
+
 def found(r: Routing, asked: str, profile: Profile, *, documents: bool) -> tuple[str, str, bool]:
-    target = r.target(asked, profile, documents=documents)
+    target = plan(r, asked, profile, documents=documents)[0]
     return target.provider.name, target.model, target.substituted
 
 
@@ -53,7 +59,7 @@ def test_no_model_named(documents: bool) -> None:
 @BOTH
 def test_no_model_named_and_none_set(documents: bool) -> None:
     with pytest.raises(Problem) as e:
-        routing(OPENAI).target("", Profile(provider="openai"), documents=documents)
+        plan(routing(OPENAI), "", Profile(provider="openai"), documents=documents)
     assert (e.value.status, e.value.param) == (400, "model")
 
 
@@ -95,7 +101,7 @@ def test_a_model_that_nobody_lists_on_v1() -> None:
     assert found(r, "gpt-new", Profile(provider="openai", model="gpt"), documents=False) == ("openai", "gpt-new", False)
     for provider in ("up", "offline"):
         with pytest.raises(Problem) as e:
-            r.target("gpt-new", Profile(name=provider, provider=provider), documents=False)
+            plan(r, "gpt-new", Profile(name=provider, provider=provider), documents=False)
         assert (e.value.code, e.value.status, e.value.param) == ("MODEL_NOT_FOUND", 404, "model")
 
 
@@ -104,7 +110,7 @@ def test_a_provider_that_lists_its_models_serves_no_others() -> None:
     for asked in ("up/nonesuch", "offline/nonesuch"):
         assert found(r, asked, Profile(provider="up"), documents=True) == ("up", "llama", True)
         with pytest.raises(Problem) as e:
-            r.target(asked, Profile(provider="up"), documents=False)
+            plan(r, asked, Profile(provider="up"), documents=False)
         assert e.value.code == "MODEL_NOT_FOUND"
 
 
@@ -116,7 +122,7 @@ def test_the_models_that_a_profile_allows() -> None:
     for asked in ("llama", "openai/gpt-x", "up/llama", "gpt-x"):
         assert found(r, asked, profile, documents=True) == ("openai", "gpt", True)
         with pytest.raises(Problem) as e:
-            r.target(asked, profile, documents=False)
+            plan(r, asked, profile, documents=False)
         assert e.value.status == 404
 
 
@@ -134,7 +140,7 @@ def test_a_locked_model(documents: bool) -> None:
 def test_names_that_cannot_be_one(asked: str, documents: bool) -> None:
     for locked in (frozenset[str](), frozenset({"model"})):
         with pytest.raises(Problem) as e:
-            routing(*ALL).target(asked, Profile(provider="openai", locked=locked), documents=documents)
+            plan(routing(*ALL), asked, Profile(provider="openai", locked=locked), documents=documents)
         assert (e.value.code, e.value.status) == ("INVALID_MODEL", 400)
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import os
+from typing import Annotated, Any, Literal, get_args
 
 import typer
 
@@ -18,16 +19,31 @@ program = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+config_commands = typer.Typer(
+    help="Look at the settings.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+program.add_typer(config_commands, name="config")
+
 Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="The port to listen on.", show_default="8000")]
 Config = Annotated[str | None, typer.Option(help="The settings file.", show_default="switchboard.yaml or .toml here")]
 Reload = Annotated[bool, typer.Option("--reload", help="Start again when code or settings change.")]
+
+Shell = Literal["bash", "zsh", "fish"]
 
 
 def _version(wanted: bool) -> None:
     if wanted:
         print(__version__)
         raise typer.Exit
+
+
+def _providers() -> list[str]:
+    from switchboard.providers import kinds
+
+    return list(kinds())
 
 
 @program.callback(invoke_without_command=True)
@@ -78,6 +94,81 @@ def check(context: typer.Context, host: Host = None, port: Port = None, config: 
     print(f"The settings are fine ({sources.file or 'no settings file'}).")
 
 
+@program.command()
+def init(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    config: Config = None,
+    output: Annotated[str | None, typer.Option(help="The file to write.", show_default="switchboard.yaml")] = None,
+    provider: Annotated[
+        str | None,
+        typer.Option(
+            help="Who answers: openai, azure, anthropic, huggingface, compatible or offline.",
+            show_default="openai",
+            autocompletion=_providers,
+        ),
+    ] = None,
+    base_url: Annotated[str | None, typer.Option(help="Where the provider is.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model that answers.")] = None,
+    system: Annotated[str | None, typer.Option("--system", "--system-prompt", help="The system prompt.")] = None,
+    access_key: Annotated[
+        bool | None, typer.Option(help="Make an access key, in a file of its own.", show_default=False)
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
+    defaults: Annotated[
+        bool, typer.Option("--yes", "-y", "--defaults", help="Ask nothing; take the flags and the defaults.")
+    ] = False,
+) -> None:
+    """Write a settings file, from a few questions or from flags."""
+    from switchboard.cli.init import Wanted, init
+
+    _take(context, host, port, config)
+    wanted = Wanted(
+        output=output,
+        provider=provider,
+        base_url=base_url,
+        model=model,
+        system=system,
+        access_key=access_key,
+        force=force,
+        ask=not defaults,
+    )
+    init(wanted, *context.obj)
+
+
+@program.command()
+def completion(shell: Annotated[Shell | None, typer.Argument(help="By default your own.")] = None) -> None:
+    """Print the script by which a shell completes commands and flags.
+
+    \b
+    bash: source <(switchboard completion bash)
+    zsh:  source <(switchboard completion zsh)
+    fish: switchboard completion fish | source
+
+    Put the line into ~/.bashrc, ~/.zshrc (after compinit) or ~/.config/fish/config.fish.
+    """
+    from switchboard.cli.completion import script
+
+    script(shell, get_args(Shell))
+
+
+@config_commands.command("show")
+def config_show(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    config: Config = None,
+    origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="As one JSON object.")] = False,
+) -> None:
+    """Show every setting that is in force, defaults included. Secrets are not shown."""
+    from switchboard.cli.config_show import show
+
+    _take(context, host, port, config)
+    show(*context.obj, origin=origin, as_json=as_json)
+
+
 def _take(context: typer.Context, host: str | None, port: int | None, config: str | None) -> None:
     """A command's own flags over those that stand before it."""
     before, config_before = context.obj
@@ -91,4 +182,8 @@ def _flags(host: str | None, port: int | None) -> dict[tuple[str, ...], Any]:
 
 def main() -> None:
     """Run the program."""
+    if "_SWITCHBOARD_COMPLETE" in os.environ:  # a shell asks what may follow
+        from switchboard.cli.completion import prepare
+
+        prepare()
     program()

@@ -8,29 +8,34 @@ import re
 import ssl
 from collections.abc import Callable
 
-from switchboard.config.tree import Settings
+from switchboard.config.tree import Chat, Settings
 from switchboard.net.address import is_loopback
 from switchboard.policy.profile import LOCKABLE
 from switchboard.policy.routing import MODEL_NAME
+from switchboard.providers import kinds
 from switchboard.surface.web_chat import FORMATS
 
+_BASE_URLS = {"azure": "https://NAME.openai.azure.com (AZURE_OPENAI_ENDPOINT)"}
 Origin = Callable[[tuple[str, ...]], str]
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
 def provider_type(name: str, given: str | None) -> str:
     """A provider's type: as `given`, else by its name, else "compatible"."""
-    return given or (name if name in ("openai", "offline") else "compatible")
+    return given or (name if name in kinds() else "compatible")
 
 
 def check(settings: Settings, origin: Origin) -> list[str]:
     """Complaints, each with its place (`origin` finds it) and what to do."""
-    return [*_listening(settings, origin), *_chat(settings, origin), *_providers(settings, origin)]
+    out = [*_listening(settings, origin), *_chat(settings, settings.chat, ("chat",), origin)]
+    for name, profile in settings.profiles.items():
+        out += _chat(settings, profile, ("profiles", name), origin)
+    return [*out, *_profiles(settings, origin), *_providers(settings, origin), *_routes(settings, origin)]
 
 
 def _listening(s: Settings, origin: Origin) -> list[str]:
     out = []
-    if not is_loopback(s.host) and not s.auth.access_key:
+    if not is_loopback(s.host) and not s.auth.access_key and not any(p.access_key for p in s.profiles.values()):
         out.append(
             f"{origin(('host',))}: listening on {s.host} would open this server to the network without asking who calls; "
             "set ACCESS_KEY (or auth.access_key in the settings file) to a long random text, "
@@ -55,25 +60,66 @@ def _listening(s: Settings, origin: Origin) -> list[str]:
     return out
 
 
-def _chat(s: Settings, origin: Origin) -> list[str]:
+def _known_providers(s: Settings) -> list[str]:
+    own = [kind.type for kind in kinds().values() if kind.base_url or not kind.network]
+    return list(dict.fromkeys([*s.providers, *own]))
+
+
+def _chat(s: Settings, chat: Chat, path: tuple[str, ...], origin: Origin) -> list[str]:
     out = []
-    if s.chat.format not in FORMATS:
-        out.append(f"{origin(('chat', 'format'))}: it must be one of {', '.join(FORMATS)}")
-    for name in s.chat.locked:
+    if chat.format not in FORMATS:
+        out.append(f"{origin((*path, 'format'))}: it must be one of {', '.join(FORMATS)}")
+    for name in chat.locked:
         if name not in LOCKABLE:
-            out.append(f"{origin(('chat', 'locked'))}: '{name}' cannot be locked; {', '.join(LOCKABLE)} can")
-    known = [*s.providers, "openai", "offline"]
-    if s.chat.provider is not None and s.chat.provider not in known:
-        close = difflib.get_close_matches(s.chat.provider, known, 1)
-        hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(dict.fromkeys(known))}"
-        out.append(f"{origin(('chat', 'provider'))}: there is no provider '{s.chat.provider}'; {hint}")
+            out.append(f"{origin((*path, 'locked'))}: '{name}' cannot be locked; {', '.join(LOCKABLE)} can")
+    if chat.provider is not None and chat.provider not in _known_providers(s):
+        out.append(f"{origin((*path, 'provider'))}: {_no_provider(s, chat.provider)}")
     for place in ("model", "models"):
-        value = getattr(s.chat, place)
+        value = getattr(chat, place)
         for name in value if isinstance(value, list) else [value] if value else []:
             if MODEL_NAME.fullmatch(name) is None:
-                out.append(f"{origin(('chat', place))}: '{name}' cannot be the name of a model")
-    if s.chat.model is not None and s.chat.models and s.chat.model not in s.chat.models:
-        out.append(f"{origin(('chat', 'model'))}: '{s.chat.model}' is not among chat.models")
+                out.append(f"{origin((*path, place))}: '{name}' cannot be the name of a model")
+    if chat.model is not None and chat.models and chat.model not in chat.models:
+        out.append(f"{origin((*path, 'model'))}: '{chat.model}' is not among {'.'.join(path)}.models")
+    return out
+
+
+def _no_provider(s: Settings, name: str) -> str:
+    known = _known_providers(s)
+    close = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(known)}"
+    return f"there is no provider '{name}'; {hint}"
+
+
+def _profiles(s: Settings, origin: Origin) -> list[str]:
+    out = []
+    keys = {k.get_secret_value(): "auth" for k in s.auth.access_key}
+    origins: dict[str, str] = {}
+    for name, profile in s.profiles.items():
+        for key in profile.access_key:
+            owner = keys.setdefault(key.get_secret_value(), name)
+            if owner != name:
+                out.append(f"{origin(('profiles', name, 'access_key'))}: the same key stands under {owner} already")
+        for page in profile.origins:
+            owner = origins.setdefault(page, name)
+            if owner != name:
+                out.append(f"{origin(('profiles', name, 'origins'))}: {page} chooses profile {owner} already")
+        if profile.paths:
+            out.append(f"{origin(('profiles', name, 'paths'))}: further paths stand under chat.paths only")
+    return out
+
+
+def _routes(s: Settings, origin: Origin) -> list[str]:
+    out = []
+    for name, entries in s.routes.items():
+        if not entries:
+            out.append(f"{origin(('routes', name))}: a route needs a target, for example openai/gpt-4o")
+        for e in entries:
+            provider, slash, model = e.target.partition("/")
+            if not slash or not model:
+                out.append(f"{origin(('routes', name))}: '{e.target}' is no target; write provider/model")
+            elif provider not in _known_providers(s):
+                out.append(f"{origin(('routes', name))}: {e.target}: {_no_provider(s, provider)}")
     return out
 
 
@@ -81,10 +127,11 @@ def _providers(s: Settings, origin: Origin) -> list[str]:
     out = []
     for name, p in s.providers.items():
         kind = provider_type(name, p.type)
-        if kind == "compatible" and p.base_url is None:
+        if kinds()[kind].network and not kinds()[kind].base_url and p.base_url is None:
             place = origin(("providers", name))
-            out.append(f"{place}: provider '{name}' needs a base_url, for example http://localhost:11434/v1")
-        if kind == "offline" and (p.base_url is not None or p.api_key):
+            example = _BASE_URLS.get(kind, "http://localhost:11434/v1")
+            out.append(f"{place}: provider '{name}' needs a base_url, for example {example}")
+        if not kinds()[kind].network and (p.base_url is not None or p.api_key):
             out.append(f"{origin(('providers', name))}: the offline provider has no base_url and no api_key")
         for model in p.models:
             if MODEL_NAME.fullmatch(model) is None:

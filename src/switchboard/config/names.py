@@ -9,6 +9,7 @@ from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
 from switchboard.config.tree import Settings
+from switchboard.providers import kinds
 
 PREFIX: Final = "SWITCHBOARD_"
 Path = tuple[str, ...]
@@ -18,9 +19,7 @@ KNOWN: Final[dict[str, Path]] = {
     "PORT": ("port",),
     "LOG_LEVEL": ("log", "level"),
     "ACCESS_KEY": ("auth", "access_key"),
-    "OPENAI_API_KEY": ("providers", "openai", "api_key"),
-    "OPENAI_BASE_URL": ("providers", "openai", "base_url"),
-    "OPENAI_REALTIME_API_URL": ("providers", "openai", "realtime_url"),
+    **{name: ("providers", kind.type, key) for kind in kinds().values() for name, key in kind.variables.items()},
     "AI_MODEL": ("chat", "model"),
     "AI_TEMPERATURE": ("chat", "temperature"),
     "AI_MAX_TOKENS": ("chat", "max_tokens"),

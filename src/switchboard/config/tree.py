@@ -15,9 +15,12 @@ from pydantic import (
     field_validator,
 )
 
+from switchboard.core.capabilities import FEATURES
 from switchboard.net.address import Networks
 from switchboard.policy.profile import LOCKABLE
-from switchboard.providers.openai import endpoint
+from switchboard.policy.routing import MODEL_NAME
+from switchboard.providers import kinds
+from switchboard.providers._base import endpoint
 from switchboard.surface.web_chat import FORMATS
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -50,6 +53,28 @@ def _socket_url(url: str) -> str:
     return url
 
 
+def _kind(name: str) -> str:
+    if name not in kinds():
+        raise ValueError(f"there is no such type of provider; there are {', '.join(kinds())}")
+    return name
+
+
+def _feature(name: str) -> str:
+    if name not in FEATURES:
+        raise ValueError(f"there is no such feature; there are {', '.join(FEATURES)}")
+    return name
+
+
+def _model(name: str) -> str:
+    if MODEL_NAME.fullmatch(name) is None:
+        raise ValueError("a model's name is 1 to 256 letters, digits and . _ : / @ -")
+    return name
+
+
+def _entry(value: Any) -> Any:
+    return {"target": value} if isinstance(value, str) else value
+
+
 def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
@@ -65,6 +90,8 @@ def _printable(secret: SecretStr) -> SecretStr:
     return secret
 
 
+Feature = Annotated[str, AfterValidator(_feature)]
+Model = Annotated[str, AfterValidator(_model)]
 Key = Annotated[SecretStr, AfterValidator(_printable)]
 #: One secret or a list of them.
 Keys = Annotated[list[Key], BeforeValidator(_one_or_many)]
@@ -159,8 +186,9 @@ class ProviderTimeouts(_Section):
 class ProviderSettings(_Section):
     """One provider, under a name of your choice."""
 
-    type: Literal["openai", "compatible", "offline"] | None = Field(
-        None, description="By default the provider's name if that is a type, else compatible."
+    type: Annotated[str, AfterValidator(_kind)] | None = Field(
+        None,
+        description=f"One of {', '.join(sorted(kinds()))}; by default the provider's name if that is one, else compatible.",
     )
     base_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
         None, description="Where its API is, version included: http://localhost:11434/v1."
@@ -174,7 +202,39 @@ class ProviderSettings(_Section):
     title: str | None = Field(None, description="What people call it, in messages.")
     timeouts: ProviderTimeouts = ProviderTimeouts()
     ca_file: str | None = Field(None, description="File with certificates to trust besides the system's (PEM).")
+    lacks: list[Feature] = Field([], description=f"What its models cannot do, of {', '.join(FEATURES)}.")
+    api_version: str | None = Field(
+        None, description="azure: a date asks by deployment (/openai/deployments/…); by default the v1 form is used."
+    )
+    key_style: Literal["api-key", "bearer"] = Field(
+        "api-key", description="azure: bearer for an Entra token as the key."
+    )
     pace: Seconds = Field(0.02, description="offline: seconds between two words of a stream.")
+
+
+class RouteEntry(_Section):
+    """One target of a route; where only its name is needed, that can stand in place of it."""
+
+    target: Model = Field(description="A provider and its model: openai/gpt-4o.")
+    weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = Field(
+        None, description="Its share of the requests; a target without one steps in when others fail."
+    )
+    lacks: list[Feature] = Field([], description="What this model cannot do; as for a provider.")
+
+
+class RetrySettings(_Section):
+    """Asking again when a provider fails before it has sent anything."""
+
+    attempts: Count = Field(2, description="How often each target of a request is asked.")
+    wait: Seconds = Field(0.5, description="Mean seconds before all are asked once more; doubled each time.")
+    longest: Seconds = Field(10, description="The longest retry-after that is waited for.")
+
+
+class CircuitSettings(_Section):
+    """Leaving a target alone that fails again and again."""
+
+    failures: Count = Field(5, description="Failures in a row after which others are asked first.")
+    rest: Seconds = Field(30, description="Seconds until it is tried again, by one request.")
 
 
 class Chat(_Section):
@@ -195,6 +255,18 @@ class Chat(_Section):
     max_conversation_length: Count = Field(50, description="The newest messages that go to the model.")
     trim_v1: bool = Field(False, description="Whether max_conversation_length counts on /v1 too.")
     locked: list[str] = Field([], description=f"What a request may not change: {', '.join(LOCKABLE)}.")
+    strict: bool = Field(False, description="Whether a request is refused that a model cannot take over whole.")
+
+
+class ProfileSettings(Chat):
+    """An app of its own beside the others: what is set here goes over `chat`. It is chosen by the path (/p/NAME/…), by
+    one of its keys, or by the origin of the page."""
+
+    access_key: Keys = Field([], description="Keys that choose this profile, and open nothing else.")
+    origins: list[Annotated[str, AfterValidator(_plain_origin)]] = Field(
+        [], description="Origins of pages that are let in and choose this profile."
+    )
+    requests_per_minute: Count | None = Field(None, description="By caller; by default as in `limits`.")
 
 
 class Shutdown(_Section):
@@ -229,4 +301,17 @@ class Settings(_Section):
     providers: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProviderSettings] = Field(
         {}, description="The providers, by name."
     )
+    routes: dict[Model, list[Annotated[RouteEntry, BeforeValidator(_entry)]]] = Field(
+        {},
+        description="Models of your own naming, each with its targets in order: fast: [openai/gpt-4o, local/llama3.2].",
+    )
+    retired_models: dict[Model, Model] = Field(
+        {},
+        description="Names that are answered by others, besides those that providers have retired: old name: new name.",
+    )
+    retry: RetrySettings = RetrySettings()
+    circuit: CircuitSettings = CircuitSettings()
     chat: Chat = Chat()
+    profiles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProfileSettings] = Field(
+        {}, description="Further apps, by name."
+    )

@@ -6,6 +6,9 @@ import re
 
 from msgspec import Struct
 
+#: What a request may need and not every model has.
+FEATURES = ("tools", "images", "documents", "json_schema")
+
 
 class Capabilities(Struct, frozen=True):
     """What a provider takes and gives.
@@ -13,7 +16,9 @@ class Capabilities(Struct, frozen=True):
     `openai_like`: it speaks OpenAI's chat wire and passes on members that it does not know. `stream_usage`: it counts
     tokens in a stream when ``stream_options.include_usage`` asks it to. `any_model`: it takes model names that the
     settings do not list. `completion_tokens`: names of models (a pattern for the whole name) that want
-    ``max_completion_tokens`` for ``max_tokens``; `fixed_sampling`: names that take no temperature and the like.
+    ``max_completion_tokens`` for ``max_tokens``; `fixed_sampling`: names that take no temperature and the like;
+    `reasoning`: names that take ``reasoning_effort``. `top_k`: it takes that parameter. `lacks` names what it cannot do,
+    of `FEATURES`. `lifecycle` names the table of retired models that holds for it (`policy.retirement`), "" for none.
     """
 
     openai_like: bool = True
@@ -21,3 +26,7 @@ class Capabilities(Struct, frozen=True):
     any_model: bool = True
     completion_tokens: re.Pattern[str] | None = None
     fixed_sampling: re.Pattern[str] | None = None
+    reasoning: re.Pattern[str] | None = None
+    top_k: bool = False
+    lacks: frozenset[str] = frozenset()
+    lifecycle: str = ""

@@ -34,6 +34,7 @@ CODES: Final[dict[str, Code]] = {
     "NESTING_TOO_DEEP": Code(400, "invalid_request_error", "The body is nested too deeply."),
     "BAD_REQUEST": Code(400, "invalid_request_error", "The HTTP request is malformed."),
     "UNKNOWN_HOST": Code(400, "invalid_request_error", "This server does not answer for that host name."),
+    "FIELD_NOT_SUPPORTED": Code(400, "invalid_request_error", "The model takes no such field."),
     "PROVIDER_REJECTED": Code(400, "invalid_request_error", "The AI provider did not accept the request."),
     "UNAUTHORIZED": Code(401, "authentication_error", "A valid access key is needed."),
     "ORIGIN_NOT_ALLOWED": Code(403, "permission_error", "This origin is not allowed."),

@@ -22,6 +22,15 @@ class Reasoning(Struct, gc=False):
     choice: int = 0
 
 
+class ReasoningEnd(Struct, gc=False):
+    """A passage of thinking is whole. `signature` is by which the provider knows it again in a later turn; `redacted`
+    is thinking that is not shown at all, in the provider's own cipher."""
+
+    signature: str = ""
+    redacted: str = ""
+    choice: int = 0
+
+
 class Refusal(Struct, gc=False):
     """A piece of the text by which the model declines to answer."""
 
@@ -73,7 +82,19 @@ class Ping(Struct, gc=False):
     """A well-formed event that says nothing."""
 
 
-Event = Text | Reasoning | Refusal | ToolCallBegin | ToolCallArguments | Finish | Metered | Failed | Done | Ping
+Event = (
+    Text
+    | Reasoning
+    | ReasoningEnd
+    | Refusal
+    | ToolCallBegin
+    | ToolCallArguments
+    | Finish
+    | Metered
+    | Failed
+    | Done
+    | Ping
+)
 
 
 class ToolCall(Struct, gc=False):
@@ -84,14 +105,23 @@ class ToolCall(Struct, gc=False):
     arguments: str
 
 
+class Thinking(Struct, gc=False):
+    """One passage of thinking; see `ReasoningEnd`."""
+
+    text: str = ""
+    signature: str = ""
+    redacted: str = ""
+
+
 class Choice(Struct):
-    """One whole answer."""
+    """One whole answer. `thinking` holds the passages of `reasoning` where the provider signs them."""
 
     text: str = ""
     reasoning: str = ""
     refusal: str = ""
     tool_calls: list[ToolCall] = []
     finish: str = ""
+    thinking: list[Thinking] = []
 
 
 class Answer(Struct):
@@ -105,7 +135,11 @@ class Answer(Struct):
         """The same as a stream would have said it."""
         out: list[Event] = []
         for n, c in enumerate(self.choices):
-            if c.reasoning:
+            for passage in c.thinking:
+                if passage.text:
+                    out.append(Reasoning(passage.text, n))
+                out.append(ReasoningEnd(passage.signature, passage.redacted, n))
+            if c.reasoning and not c.thinking:
                 out.append(Reasoning(c.reasoning, n))
             if c.text:
                 out.append(Text(c.text, n))
@@ -125,6 +159,7 @@ class AnswerBuilder:
     def __init__(self) -> None:
         self._choices: dict[int, Choice] = {}
         self._calls: dict[tuple[int, int], ToolCall] = {}
+        self._passages: dict[int, str] = {}
         self._usage: Usage | None = None
         self.error: UpstreamError | None = None
 
@@ -140,6 +175,10 @@ class AnswerBuilder:
                 self._choice(e.choice).text += e.text
             elif isinstance(e, Reasoning):
                 self._choice(e.choice).reasoning += e.text
+                self._passages[e.choice] = self._passages.get(e.choice, "") + e.text
+            elif isinstance(e, ReasoningEnd):
+                text = "" if e.redacted else self._passages.pop(e.choice, "")
+                self._choice(e.choice).thinking.append(Thinking(text, e.signature, e.redacted))
             elif isinstance(e, Refusal):
                 self._choice(e.choice).refusal += e.text
             elif isinstance(e, ToolCallBegin):

@@ -227,8 +227,11 @@ class Provider(Protocol):
     def dialect(self, operation: Operation, prefer: str) -> ProviderDialect:
         """The wire to ask it on; the client's own (`prefer`) where the provider speaks it."""
 
-    def call(self, operation: Operation, body: bytes, trace: bytes) -> Call:
-        """The HTTP call that carries `body`; `trace` is a header line to pass on, or b""."""
+    def call(self, operation: Operation, model: str, body: bytes, lines: Lines) -> Call:
+        """The HTTP call that carries `body` for `model`; `lines` are header lines to send along."""
+
+    def another_key(self, call: Call, tried: int) -> bool:
+        """The key of `call` was refused: have the next one used. False where `tried` keys are all there are."""
 
     def list_models(self) -> Call | None:
         """The call that asks which models there are; None where there is nothing to ask."""

@@ -51,12 +51,18 @@ class Outcome(StrEnum):
 
 
 class Usage(Struct, gc=False):
-    """Tokens as the provider counted them; `estimated` where it did not and we guessed from the text's length."""
+    """Tokens as the provider counted them; `estimated` where it did not and we guessed from the text's length.
+
+    Of `input`, `cached` were read from the provider's cache and `cache_written` put into it; of `output`, `reasoning`
+    were spent on thinking.
+    """
 
     input: int = 0
     output: int = 0
     cached: int = 0
     estimated: bool = False
+    cache_written: int = 0
+    reasoning: int = 0
 
 
 def message_text(message: dict[str, Any]) -> str:
@@ -70,6 +76,18 @@ def message_text(message: dict[str, Any]) -> str:
     return ""
 
 
+class Native(Struct):
+    """A request as its client wrote it, for a provider that speaks the same dialect: `members` are those of its body but
+    for model, stream and messages; `messages` is None once somebody changed them. `headers` are lines that belong to
+    the dialect (its version, say) and go along. `lost` names what its translation to OpenAI's shape lacks."""
+
+    dialect: str
+    members: dict[str, Raw]
+    messages: Raw | None
+    headers: Lines = b""
+    lost: list[str] = []
+
+
 class Generate(Struct):
     """The operation *generate*: a conversation in; text, reasoning and tool calls out.
 
@@ -77,7 +95,12 @@ class Generate(Struct):
     included; `raw_messages` are the same in bytes as long as nobody changed one of them, so that they go on untouched.
     `model` is "" where the client named none. `params` are the other members of an OpenAI chat request: Python values,
     or `Raw` where they came in that shape. `include_usage` is whether the client asked for usage in its stream.
-    `dropped` names what was asked for and not taken over; `choices` is how many answers are wanted.
+    `dropped` names what was asked for and not taken over; `choices` is how many answers are wanted. `prompt` is the
+    server's own, to be put before everything. `native` is the request in another dialect's shape, where it came in one;
+    `edits` are the params that the server set since (None: taken out).
+
+    Members of messages that are not OpenAI's: an assistant's ``thinking_blocks``, whose items are Anthropic's
+    ``thinking`` and ``redacted_thinking`` blocks, signatures included.
     """
 
     model: str
@@ -88,6 +111,9 @@ class Generate(Struct):
     include_usage: bool = False
     dropped: list[str] = []
     choices: int = 1
+    prompt: str = ""
+    native: Native | None = None
+    edits: dict[str, Any] = {}
 
     def drop(self, name: str) -> None:
         """Note that `name` was not taken over; told in ``x-switchboard-dropped``."""
@@ -98,6 +124,20 @@ class Generate(Struct):
         """Put `messages` in place of those that came."""
         self.messages = messages
         self.raw_messages = None
+        if self.native is not None:
+            self.native.messages = None
+
+    def set_param(self, name: str, value: Any) -> None:
+        """Put `value` in the place of the param `name`; None takes it out."""
+        if value is None:
+            self.params.pop(name, None)
+        else:
+            self.params[name] = value
+        self.edits[name] = value
+
+    def native_to(self, dialect: str) -> Native | None:
+        """The request in the shape of `dialect`, if it came in that."""
+        return self.native if self.native is not None and self.native.dialect == dialect else None
 
 
 def header(name: bytes, value: bytes) -> Lines:
@@ -127,7 +167,8 @@ class Call(Struct, gc=False):
     """One HTTP call to a provider, ready to be sent.
 
     `origin` is (scheme, host, port); `target` is path and query; `head` are the header lines that do not change from
-    call to call, each ended by CRLF, secrets included, so a call is never logged whole.
+    call to call, each ended by CRLF, secrets included, so a call is never logged whole. `key` says which of the
+    provider's keys it carries.
     """
 
     origin: tuple[str, str, int]
@@ -136,6 +177,7 @@ class Call(Struct, gc=False):
     head: bytes
     body: bytes = b""
     connect_timeout: float = 5.0
+    key: int = 0
 
     def __repr__(self) -> str:
         scheme, host, port = self.origin

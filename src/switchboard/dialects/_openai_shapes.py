@@ -76,10 +76,15 @@ class TokenDetails(Struct, gc=False):
     cached_tokens: int | None = None
 
 
+class SpentDetails(Struct, gc=False):
+    reasoning_tokens: int | None = None
+
+
 class TokenUsage(Struct, gc=False):
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     prompt_tokens_details: TokenDetails | None = None
+    completion_tokens_details: SpentDetails | None = None
 
 
 class Chunk(Struct):
@@ -130,11 +135,16 @@ class TokenDetailsOut(Struct):
     cached_tokens: int
 
 
+class SpentDetailsOut(Struct):
+    reasoning_tokens: int
+
+
 class UsageOut(Struct):
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: TokenDetailsOut
+    completion_tokens_details: SpentDetailsOut | UnsetType = UNSET
 
 
 def text_of(value: Any) -> str | None:

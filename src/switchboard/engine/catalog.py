@@ -34,36 +34,37 @@ class _List(Struct):
 
 
 class Catalog:
-    """The models of `providers`. Asks each at most every `FRESH` seconds, and only when somebody wants to know."""
+    """The models of `providers`, and the `routes` over them. Asks each at most every `FRESH` seconds, and only when somebody wants to know."""
 
-    def __init__(self, providers: Iterable[Provider], profile: Profile) -> None:
+    def __init__(self, providers: Iterable[Provider], routes: Iterable[str] = ()) -> None:
         self._providers = [p for p in providers if p.configured]
-        self._profile = profile
+        self._routes = list(routes)
         self._asked: dict[str, float] = {}
         self._known: dict[str, list[_Listed]] = {}
         self._asking = asyncio.Lock()
         self._began = int(time.time())
 
-    async def models(self) -> list[dict[str, Any]]:
-        """OpenAI's model objects, each name once: the settings' first, then what providers list."""
+    async def models(self, profile: Profile) -> list[dict[str, Any]]:
+        """OpenAI's model objects as `profile` has them, each name once: routes first, then the settings' models, then
+        what providers list."""
         async with self._asking:
             stale = [p for p in self._providers if self._is_stale(p)]
             if stale:
                 await asyncio.gather(*[self._ask(p) for p in stale])
-        found: dict[str, dict[str, Any]] = {}
+        found = {name: self._model(name, "switchboard", self._began) for name in self._routes}
         for p in self._providers:
             names = [*p.models]
-            if p.name == self._profile.provider and self._profile.model:
-                names.insert(0, self._profile.model)
+            if p.name == profile.provider and profile.model:
+                names.insert(0, profile.model)
             for name in names:
                 found.setdefault(name, self._model(name, p.name, self._began))
         for p in self._providers:
             for m in self._known.get(p.name, ()):
                 created = m.created if m.created is not None else self._began
                 # by its bare name, one that the settings do not list is asked of the default provider only
-                name = m.id if p.name == self._profile.provider else f"{p.name}/{m.id}"
+                name = m.id if p.name == profile.provider else f"{p.name}/{m.id}"
                 found.setdefault(name, self._model(name, m.owned_by or p.name, created))
-        allowed = self._profile.models
+        allowed = profile.models
         return [m for m in found.values() if not allowed or m["id"] in allowed]
 
     def _model(self, name: str, owner: str, created: int) -> dict[str, Any]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Sequence
 from typing import Final
 
 from switchboard.core.errors import Problem
@@ -13,6 +15,7 @@ from switchboard.policy.ratelimit import RequestRate
 from switchboard.policy.routing import Routing, Target
 
 _JSON: Final = b"application/json"
+_log: Final = logging.getLogger("switchboard.gate")
 
 
 class Gate:
@@ -23,6 +26,7 @@ class Gate:
         self._rate = rate
         self.profile = profile
         self.routing = routing
+        self._told: set[str] = set()  # retired models that the log knows of
 
     def identify(self, head: RequestHead, peer: str) -> Caller:
         """Who asks, by the headers alone. Raises `Problem` (401)."""
@@ -51,17 +55,21 @@ class Gate:
             raise Problem("RATE_LIMITED", text, retry_after=wait, headers=headers)
         return headers
 
-    def prepare(self, op: Generate, *, documents: bool) -> Target:
-        """Bring `op` under the profile and find what answers it. Raises `Problem`."""
-        target = self.routing.target(op.model, self.profile, documents=documents)
-        if target.substituted:
+    def plan(self, op: Generate, *, documents: bool) -> Sequence[Target]:
+        """Bring `op` under the profile and find what may answer it, the best first. Raises `Problem`."""
+        targets = self.routing.plan(op, self.profile, documents=documents)
+        if targets[0].substituted:
             op.drop("model")
+        for t in targets:
+            if t.retired and t.retired not in self._told:
+                self._told.add(t.retired)
+                _log.warning("the model %s is retired; %s answers in its place", t.retired, t.model)
         apply(op, self.profile, documents=documents)
-        return target
+        return targets
 
     def meter(self, op: Generate) -> TokenMeter:
         """What counts `op`."""
-        return TokenMeter(op.messages)
+        return TokenMeter(op.messages, op.prompt)
 
 
 def _is_json(content_type: bytes) -> bool:

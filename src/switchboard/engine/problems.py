@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+
 from switchboard.core.errors import Fault, Problem, UpstreamError
 from switchboard.core.ports import Provider
+from switchboard.policy.retry import seconds
 
 _UNREACHABLE = (Fault.REFUSED, Fault.DNS, Fault.TLS, Fault.PROXY, Fault.RESET)
 #: What providers call the kinds of error that come as an event of a stream, in place of a status.
@@ -17,6 +20,9 @@ _STATUS_OF = {
     "rate_limit_exceeded": 429,
     "insufficient_quota": 429,
     "overloaded_error": 529,
+    "request_too_large": 413,
+    "timeout_error": 504,
+    "billing_error": 402,
 }
 
 
@@ -42,7 +48,7 @@ def problem_for(error: UpstreamError, provider: Provider) -> Problem:
 
 def _answered(error: UpstreamError, title: str, detail: str) -> Problem:
     status = error.status or _STATUS_OF.get(error.type or "") or _STATUS_OF.get(error.code or "") or 503
-    if status in (401, 403):
+    if status in (401, 402, 403):
         return Problem("PROVIDER_AUTH", f"{title} did not accept this server's credentials.", detail=detail)
     if status == 429:
         text = f"{title} is limiting requests; try again later."
@@ -59,12 +65,5 @@ def _answered(error: UpstreamError, title: str, detail: str) -> Problem:
 
 def _seconds(retry_after: str | None) -> str | None:
     """The provider's ``retry-after`` where it is a plausible number of seconds; dates and oddities are not passed on."""
-    if retry_after is None:
-        return None
-    try:
-        seconds = float(retry_after)
-    except ValueError:
-        return None
-    if not 0 <= seconds <= 86_400:
-        return None
-    return str(max(1, -int(-seconds // 1)))
+    wait = seconds(retry_after)
+    return None if wait is None else str(max(1, math.ceil(wait)))

@@ -12,12 +12,13 @@ CHARACTERS_PER_TOKEN = 4
 
 class TokenMeter:
     """Counts the tokens of one request: the provider's figures where there are some, else an estimate from the length
-    of the text. `messages` are what was asked."""
+    of the text. `messages` are what was asked, with the server's `prompt` before them."""
 
-    __slots__ = ("_characters", "_counted", "_messages", "_settled")
+    __slots__ = ("_characters", "_counted", "_messages", "_prompt", "_settled")
 
-    def __init__(self, messages: list[dict[str, Any]]) -> None:
+    def __init__(self, messages: list[dict[str, Any]], prompt: str = "") -> None:
         self._messages = messages
+        self._prompt = prompt
         self._characters = 0
         self._counted: Usage | None = None
         self._settled: Usage | None = None
@@ -36,5 +37,5 @@ class TokenMeter:
         return self._settled
 
     def _estimate(self) -> Usage:
-        asked = sum([len(message_text(m)) for m in self._messages])
+        asked = len(self._prompt) + sum([len(message_text(m)) for m in self._messages])
         return Usage(-(-asked // CHARACTERS_PER_TOKEN), -(-self._characters // CHARACTERS_PER_TOKEN), estimated=True)

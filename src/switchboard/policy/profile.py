@@ -27,7 +27,8 @@ class Profile(Struct, frozen=True):
     `format` is what ``POST /api/chat`` answers with. `provider` and `model` answer where a request names no model that
     is served; `models` are the names that a request may choose from (empty: any). `temperature`, `top_p` and
     `max_tokens` are defaults; `locked` names those that a request may not change. `max_tokens_cap` bounds what it may
-    ask for. `max_conversation_length` is in messages; on ``/v1`` it counts only with `trim_v1`.
+    ask for. `max_conversation_length` is in messages; on ``/v1`` it counts only with `trim_v1`. With `strict` a
+    request is refused that a model cannot take over whole.
     """
 
     name: str = "default"
@@ -43,6 +44,7 @@ class Profile(Struct, frozen=True):
     max_conversation_length: int = 50
     trim_v1: bool = False
     locked: frozenset[str] = frozenset()
+    strict: bool = False
 
     @property
     def sets_parameters(self) -> bool:
@@ -63,13 +65,12 @@ def apply(op: Generate, profile: Profile, *, documents: bool) -> None:
             op.drop("stream")
     prompt = profile.system_prompt
     if prompt:
+        op.prompt = prompt
         if documents:
             own = [m for m in op.messages if m.get("role") not in ("system", "developer")]
             if len(own) != len(op.messages):
                 op.drop("system")
-        else:
-            own = op.messages
-        op.replace_messages([{"role": "system", "content": prompt}, *own])
+                op.replace_messages(own)
     if (documents or profile.trim_v1) and len(op.messages) > profile.max_conversation_length:
         kept = trim(op.messages, profile.max_conversation_length)
         if kept is not op.messages:
@@ -80,24 +81,24 @@ def _parameters(op: Generate, profile: Profile) -> None:
     params = op.params
     for name in profile.locked:
         for belonging in _BELONGING.get(name, (name,)):
-            if params.pop(belonging, None) is not None:
+            if params.get(belonging) is not None:
                 op.drop(belonging)
+                op.set_param(belonging, None)
     for name in ("temperature", "top_p", *_LENGTHS):
         if name in params and _plain(params[name]) is None:
             del params[name]  # null is as good as nothing
-    if profile.temperature is not None:
-        params.setdefault("temperature", profile.temperature)
-    if profile.top_p is not None:
-        params.setdefault("top_p", profile.top_p)
+    for name, value in (("temperature", profile.temperature), ("top_p", profile.top_p)):
+        if value is not None and name not in params:
+            op.set_param(name, value)
     cap = profile.max_tokens_cap
     asked = [name for name in _LENGTHS if name in params]
     for name in asked:
         if cap is not None and _plain(params[name]) > cap:
-            params[name] = cap
+            op.set_param(name, cap)
             op.drop(name)
     default = profile.max_tokens if cap is None else min(profile.max_tokens or cap, cap)
     if not asked and default is not None:
-        params["max_tokens"] = default
+        op.set_param("max_tokens", default)
 
 
 def _plain(value: Any) -> Any:

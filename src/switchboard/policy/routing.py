@@ -1,63 +1,160 @@
-"""Which provider and which of its models answer a request."""
+"""Which providers and which of their models may answer a request, in order."""
 
 from __future__ import annotations
 
+import random
 import re
-from collections.abc import Mapping
-from typing import Final
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider
+from switchboard.core.types import Generate
 from switchboard.policy.profile import Profile
+from switchboard.policy.retirement import Retirements
 
 _REMEMBERED: Final = 1024
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@-]{1,256}")
+#: What a message part is, as a feature that a model needs for it.
+_PARTS: Final = {"image_url": "images", "file": "documents"}
+_SHOWN: Final = {"tools": "tools", "images": "images", "documents": "documents", "json_schema": "a JSON schema"}
 
 
 class Target(Struct, frozen=True, gc=False):
-    """A provider, the model asked of it, and whether that is another one than the client asked for."""
+    """A provider and the model asked of it. `renamed`: the client asked by another name, and is told this one;
+    `substituted`: what it asked for is not there at all; `retired`: the name that this model has succeeded."""
 
     provider: Provider
     model: str
+    renamed: bool = False
     substituted: bool = False
+    retired: str = ""
+
+
+class Entry(Struct, frozen=True):
+    """One line of a route: ``provider/model``, its weight (None: it only steps in), and what it cannot do."""
+
+    target: str
+    weight: float | None = None
+    lacks: frozenset[str] = frozenset()
+
+
+class _Choice(Struct, frozen=True):
+    """Where a name leads."""
+
+    targets: tuple[Target, ...]
+    weights: tuple[float, ...] = ()
+    lacks: tuple[frozenset[str], ...] = ()
 
 
 class Routing:
-    """Finds targets among `providers`."""
+    """Finds targets among `providers`. `routes` are names that lead to several, in order."""
 
-    def __init__(self, providers: Mapping[str, Provider]) -> None:
+    def __init__(
+        self,
+        providers: Mapping[str, Provider],
+        routes: Mapping[str, Sequence[Entry]] | None = None,
+        retirements: Retirements | None = None,
+    ) -> None:
         self.providers = providers
-        self._known: dict[tuple[str, str, bool], Target] = {}
+        self._entries = routes or {}
+        self._retirements = retirements or Retirements()
+        self._known: dict[tuple[str, str, bool], _Choice] = {}
+        self._known_until = self._retirements.next_change(time.time())
         self._listed = {m: p for p in reversed(list(providers.values())) if p.configured for m in p.models}
+        self._random = random.Random()  # noqa: S311  it shares out load
 
-    def default(self, profile: Profile) -> Target:
+    @property
+    def routes(self) -> list[str]:
+        """The names of the routes."""
+        return list(self._entries)
+
+    def plan(self, op: Generate, profile: Profile, *, documents: bool) -> Sequence[Target]:
+        """What may answer `op`, the best first; at least one.
+
+        Raises `Problem`: 400 for a name that cannot be a model's and for what none of its targets can do, on ``/v1``
+        404 for an unknown name.
+        """
+        choice = self._choice(op.model, profile, documents)
+        targets = choice.targets
+        if len(targets) == 1 and not choice.lacks[0] and not targets[0].provider.capabilities.lacks:
+            return targets
+        able = self._able(choice, needs_of(op), op.model)
+        order = [targets[i] for i in able]
+        if choice.weights and len(able) > 1:
+            weights = [choice.weights[i] for i in able]
+            if sum(weights) > 0:
+                first = self._random.choices(order, weights)[0]
+                order = [first, *[t for t in order if t is not first]]
+        return order
+
+    def _able(self, choice: _Choice, needs: set[str], asked: str) -> list[int]:
+        """Which targets can do what is needed, and have what they need themselves."""
+        able = []
+        lacking: set[str] = set()
+        for i, t in enumerate(choice.targets):
+            missing = needs & (choice.lacks[i] | t.provider.capabilities.lacks)
+            if missing:
+                lacking |= missing
+            else:
+                able.append(i)
+        if not able:
+            shown = " and ".join(_SHOWN[f] for f in sorted(lacking))
+            named = f"The model '{asked}'" if asked else "The model of this server"
+            raise Problem("INVALID_REQUEST", f"{named} takes no request with {shown}.")
+        return [i for i in able if choice.targets[i].provider.configured] or able[:1]
+
+    def default(self, profile: Profile) -> _Choice:
         """What answers where no model is named. Raises `Problem` where the settings name none."""
         provider = self.providers[profile.provider]
         model = profile.model or (provider.models[0] if provider.models else "")
         if not model:
             raise Problem("INVALID_REQUEST", "model: name one; the settings of this server name none.", param="model")
-        return self._named(model, provider) or Target(provider, model)
+        return self._named(model, provider) or self._one(provider, model)
 
-    def _named(self, model: str, default: Provider) -> Target | None:
-        """The target that `model` names: listed by a provider, or written ``provider/model``."""
+    def _one(self, provider: Provider, model: str, *, renamed: bool = False) -> _Choice:
+        return _Choice((self._current(provider, model, renamed),), lacks=(frozenset(),))
+
+    def _current(self, provider: Provider, model: str, renamed: bool = False) -> Target:
+        """The target, or the one that has succeeded it."""
+        now = self._retirements.successor(provider.capabilities.lifecycle, model, time.time())
+        return Target(provider, model, renamed) if now is None else Target(provider, now, True, retired=model)
+
+    def _named(self, model: str, default: Provider) -> _Choice | None:
+        """What `model` names: a route, a model that a provider lists, or one written ``provider/model``."""
+        entries = self._entries.get(model)
+        if entries is not None:
+            return self._route(entries, default)
         if model in default.models:
-            return Target(default, model)
+            return self._one(default, model)
         listed = self._listed.get(model)
         if listed is not None:
-            return Target(listed, model)
+            return self._one(listed, model)
         name, _, rest = model.partition("/")
         provider = self.providers.get(name)
         if provider is not None and rest and (rest in provider.models or _takes_any(provider)):
-            return Target(provider, rest)
+            return self._one(provider, rest)
         return None
 
-    def target(self, asked: str, profile: Profile, *, documents: bool) -> Target:
-        """What answers a request for the model `asked` ("": none was named).
+    def _route(self, entries: Sequence[Entry], default: Provider) -> _Choice:
+        targets = []
+        for e in entries:
+            name, _, model = e.target.partition("/")
+            provider = self.providers.get(name)
+            targets.append(
+                self._current(default, e.target, True) if provider is None else self._current(provider, model, True)
+            )
+        weighted = any(e.weight is not None for e in entries)
+        weights = tuple(e.weight or 0.0 for e in entries) if weighted else ()
+        return _Choice(tuple(targets), weights, tuple(e.lacks for e in entries))
 
-        Raises `Problem`: 400 for a name that cannot be one, on ``/v1`` 404 for an unknown one.
-        """
+    def _choice(self, asked: str, profile: Profile, documents: bool) -> _Choice:
+        if time.time() >= self._known_until:  # a model has retired today
+            self._known.clear()
+            self._known_until = self._retirements.next_change(time.time())
         key = (asked, profile.name, documents)
         known = self._known.get(key)
         if known is None:
@@ -66,7 +163,7 @@ class Routing:
                 self._known[key] = known
         return known
 
-    def _find(self, asked: str, profile: Profile, documents: bool) -> Target:
+    def _find(self, asked: str, profile: Profile, documents: bool) -> _Choice:
         if not asked:
             return self.default(profile)
         if MODEL_NAME.fullmatch(asked) is None:
@@ -80,16 +177,40 @@ class Routing:
             if named is not None:
                 return named
             if asked == profile.model or _takes_any(default):
-                return Target(default, asked)
+                return self._one(default, asked)
         if documents:
             return self._instead(asked, profile)
         raise Problem("MODEL_NOT_FOUND", f"The model '{asked}' does not exist here.", param="model")
 
-    def _instead(self, asked: str, profile: Profile) -> Target:
-        target = self.default(profile)
-        return Target(target.provider, target.model, target.model != asked)
+    def _instead(self, asked: str, profile: Profile) -> _Choice:
+        choice = self.default(profile)
+        if asked in (profile.model, choice.targets[0].model):
+            return choice
+        targets = tuple(Target(t.provider, t.model, True, True, t.retired) for t in choice.targets)
+        return _Choice(targets, choice.weights, choice.lacks)
 
 
 def _takes_any(provider: Provider) -> bool:
     """Whether a provider is asked for names that the settings do not list."""
     return provider.capabilities.any_model and not provider.models
+
+
+def needs_of(op: Generate) -> set[str]:
+    """What a model has to be able to do for `op`, of `core.capabilities.FEATURES`."""
+    needs = set()
+    if _is_given(op.params.get("tools")) or _is_given(op.params.get("functions")):
+        needs.add("tools")
+    form = op.params.get("response_format")
+    if b"json_schema" in bytes(form) if isinstance(form, Raw) else isinstance(form, dict) and "json_schema" in form:
+        needs.add("json_schema")
+    for message in op.messages:
+        content = message.get("content")
+        for part in content if isinstance(content, list) else ():
+            kind = _PARTS.get(part.get("type", ""))
+            if kind is not None:
+                needs.add(kind)
+    return needs
+
+
+def _is_given(value: Any) -> bool:
+    return bytes(value) not in (b"null", b"[]") if isinstance(value, Raw) else bool(value)

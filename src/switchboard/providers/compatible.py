@@ -6,11 +6,16 @@ Nothing is taken for granted about its models: a key is sent only where there is
 from __future__ import annotations
 
 from switchboard.core.capabilities import Capabilities
-from switchboard.providers.openai import OpenAIProvider
+from switchboard.dialects.openai_chat import OpenAIChat
+from switchboard.providers._base import HttpProvider, Kind
 
 
-class CompatibleProvider(OpenAIProvider):
-    """An OpenAI-compatible server; see `providers.openai.OpenAIProvider`."""
+class CompatibleProvider(HttpProvider):
+    """An OpenAI-compatible server."""
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(top_k=True)
+    chat = OpenAIChat()
     key_needed = False
+
+
+KIND = Kind(type="compatible", title="", make=CompatibleProvider, key_needed=False)

@@ -81,7 +81,7 @@ class AsgiShell:
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         head = _head(scope)
-        envelope = self._switch.routes.envelopes.open(head)
+        envelope = self._switch.choose(head)[0].envelopes.open(head)
         outbox = _Outbox()
         exchange = self._switch.exchange(head, outbox, envelope)
         if exchange is not None:
@@ -93,16 +93,17 @@ class AsgiShell:
         began = now()
         problem: Problem | None = envelope.problem
         caller: Caller | None = None
-        preflight = self._switch.routes.envelopes.preflight(head, envelope)
+        routes, path = self._switch.choose(head)
+        preflight = routes.envelopes.preflight(head, envelope)
         if problem is None and preflight is not None:
             await _answer(send, 204, preflight, b"")
             self._switch.record(head, envelope, 204, None, began)
             return
-        if problem is None and head.path in self._switch.routes.hot:
+        if problem is None and path in routes.hot:
             problem = Problem("METHOD_NOT_ALLOWED", "This path answers POST only.", headers=b"allow: POST\r\n")
-        if problem is None and not (head.path in _OPEN or head.path.startswith("/health")):
+        if problem is None and not (path in _OPEN or path.startswith("/health")):
             try:
-                caller = self._switch.routes.kit.gate.identify(head, envelope.peer)
+                caller = routes.kit.gate.identify(head, envelope.peer)
             except Problem as p:
                 problem = p
         if problem is not None:
@@ -110,7 +111,10 @@ class AsgiShell:
             await _answer(send, status, headers + envelope.headers, body)
             self._switch.record(head, envelope, status, problem, began)
             return
-        await self._pass_on(head, envelope, scope, receive, send, began, "" if caller is None else caller.id)
+        scope = {**scope, "path": path, "raw_path": path.encode()}
+        told: dict[str, Any] = {"request_id": envelope.request_id, "peer": envelope.peer, "gate": routes.kit.gate}
+        caller_id = "" if caller is None else caller.id
+        await self._pass_on(head, envelope, {**scope, "switchboard": told}, receive, send, began, caller_id)
 
     async def _pass_on(
         self,
@@ -132,11 +136,11 @@ class AsgiShell:
                 message["headers"] = [*message.get("headers", ()), *header_pairs(envelope.headers)]
             await send(message)
 
-        told: dict[str, Any] = {"request_id": envelope.request_id, "peer": envelope.peer}
+        told = scope["switchboard"]
         # a HEAD is a GET whose body the server leaves out; no endpoint has to know
         method = "GET" if head.method == "HEAD" else head.method
         try:
-            await self._ordinary({**scope, "method": method, "switchboard": told}, receive, sending)
+            await self._ordinary({**scope, "method": method}, receive, sending)
         finally:
             raised: Problem | None = told.get("problem")
             self._switch.record(head, envelope, status or 500, raised, began, caller)

@@ -11,17 +11,25 @@ from switchboard.core.errors import Problem
 from switchboard.core.ports import Downstream, Surface
 from switchboard.core.types import Envelope, Lines, Outcome, RequestHead
 from switchboard.engine.exchange import Exchange, Kit
+from switchboard.policy.authenticate import digest, presented
 from switchboard.surface import problem as shapes
 from switchboard.surface.envelope import Envelopes
 from switchboard.telemetry.records import Record
 
 
 class Routes(Struct, frozen=True):
-    """What a runtime gives the shells: hot paths (all POST) by name, the kit of their exchanges, the envelopes."""
+    """What a runtime gives the shells: hot paths (all POST) by name, the kit of their exchanges, the envelopes.
+
+    `profiles` are those of further apps by name; `by_key` finds the profile that a key chooses, `by_origin` the one that
+    a page does.
+    """
 
     hot: dict[str, Surface]
     kit: Kit
     envelopes: Envelopes
+    profiles: dict[str, Routes] = {}
+    by_key: dict[bytes, Routes] = {}
+    by_origin: dict[bytes, Routes] = {}
 
 
 class Switch:
@@ -30,10 +38,27 @@ class Switch:
     def __init__(self, routes: Routes) -> None:
         self.routes = routes
 
+    def choose(self, head: RequestHead) -> tuple[Routes, str]:
+        """The routes of the profile that `head` chooses, by its path, its key or its origin, and the path in them."""
+        routes, path = self.routes, head.path
+        if not routes.profiles:
+            return routes, path
+        if path.startswith("/p/"):
+            name, slash, rest = path[3:].partition("/")
+            chosen = routes.profiles.get(name)
+            return (routes, path) if chosen is None else (chosen, slash + rest or "/")
+        if routes.by_key:
+            chosen = routes.by_key.get(digest(presented(head.headers)))
+            if chosen is not None:
+                return chosen, path
+        origin = head.headers.get(b"origin")
+        chosen = routes.by_origin.get(origin) if origin is not None else None
+        return (routes if chosen is None else chosen), path
+
     def exchange(self, head: RequestHead, down: Downstream, envelope: Envelope | None = None) -> Exchange | None:
         """A new exchange for a hot request, not started yet; None for every other request."""
-        routes = self.routes
-        surface = routes.hot.get(head.path)
+        routes, path = self.choose(head)
+        surface = routes.hot.get(path)
         if surface is None or head.method != "POST":
             return None
         return Exchange(routes.kit, surface, head, envelope or routes.envelopes.open(head), down)
@@ -41,7 +66,7 @@ class Switch:
     def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, Lines, bytes]:
         """Answer a request that broke off or is malformed; its head may not even be known. Logs it."""
         head = head or RequestHead("?", "?", b"", {}, "")
-        envelope = self.routes.envelopes.open(head)
+        envelope = self.choose(head)[0].envelopes.open(head)
         status, headers, body = shapes.for_path(head.path, problem, envelope.request_id)
         self.record(head, envelope, status, problem, now())
         return status, headers + envelope.headers, body

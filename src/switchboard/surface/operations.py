@@ -12,6 +12,8 @@ from switchboard import __version__
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
 from switchboard.engine.catalog import Catalog
+from switchboard.engine.gate import Gate
+from switchboard.policy.profile import Profile
 from switchboard.telemetry.metrics import CONTENT_TYPE, Metrics
 
 
@@ -121,20 +123,26 @@ def router(
         return Response(metrics.expose(), headers={"content-type": CONTENT_TYPE})
 
     @r.get("/v1/models", tags=["models"], summary="List models")
-    async def models() -> ModelList:
-        return ModelList(data=[Model(**m) for m in await catalog().models()])
+    async def models(request: Request) -> ModelList:
+        return ModelList(data=[Model(**m) for m in await catalog().models(_profile(request))])
 
     @r.get(
         "/v1/models/{model:path}", tags=["models"], summary="One model", responses={404: {"description": "No such."}}
     )
     async def model(model: str, request: Request) -> Model:
-        for m in await catalog().models():
+        for m in await catalog().models(_profile(request)):
             if m["id"] == model:
                 return Model(**m)
         shown = model[:256].encode("ascii", "replace").decode()
         raise Problem("MODEL_NOT_FOUND", f"The model '{shown}' does not exist here.", param="model")
 
     return r
+
+
+def _profile(request: Request) -> Profile:
+    """The profile that the request has chosen."""
+    gate: Gate = request.scope["switchboard"]["gate"]
+    return gate.profile
 
 
 def error_schema(openai: bool) -> dict[str, Any]:

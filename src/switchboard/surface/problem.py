@@ -9,6 +9,7 @@ import msgspec
 from switchboard.core.errors import Problem
 from switchboard.core.masking import mask_all
 from switchboard.core.types import Lines, header
+from switchboard.dialects.anthropic_messages import error_type
 from switchboard.dialects.openai_chat import error_body
 
 _encode: Final = msgspec.json.Encoder().encode
@@ -37,6 +38,17 @@ def openai(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) -> 
     return status, headers(problem), _encode({"error": body, "request_id": request_id})
 
 
+def anthropic(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) -> tuple[int, Lines, bytes]:
+    """``/v1/messages``: Anthropic's error object. A provider's refusal is passed on as on the rest of ``/v1``."""
+    status, message, kind = problem.status, problem.message, None
+    if problem.upstream is not None:
+        status = problem.upstream.status or status
+        kind = problem.upstream.type
+        message = mask_all(problem.upstream.message, secrets) or message
+    error = {"type": kind or error_type(status), "message": message}
+    return status, headers(problem), _encode({"type": "error", "error": error, "request_id": request_id})
+
+
 def common(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     """The documents' paths and everything else."""
     error = {"message": problem.message, "code": problem.code}
@@ -49,8 +61,16 @@ def deep_chat(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     return problem.status, headers(problem), _encode(body)
 
 
+def within_profile(path: str) -> str:
+    """`path` without the part that names a profile (``/p/NAME``)."""
+    return "/" + path.split("/", 3)[-1] if path.startswith("/p/") and path.count("/") > 2 else path
+
+
 def for_path(path: str, problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     """The shape of the surface that `path` belongs to."""
+    path = within_profile(path)
+    if path == "/v1/messages" or path.startswith("/v1/messages/"):
+        return anthropic(problem, request_id)
     if path == "/v1" or path.startswith("/v1/"):
         return openai(problem, request_id)
     return common(problem, request_id)

@@ -105,8 +105,12 @@ class Log:
 
     def __init__(self, output: Output, *, level: str, style: str, secrets: Iterable[str] = ()) -> None:
         self.output = output
-        self.debug = level == "DEBUG"
         self._human = style == "human"
+        self.configure(level=level, secrets=secrets)
+
+    def configure(self, *, level: str, secrets: Iterable[str]) -> None:
+        """From now on write by `level`, and show none of `secrets`."""
+        self.debug = level == "DEBUG"
         self._secrets = spellings(secrets)
         self._masked = lru_cache(1024)(self._mask)  # what clients name comes again and again
         self._requests = _LEVELS[level] <= logging.INFO

@@ -8,8 +8,8 @@ whole cost.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
-from typing import Final
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from msgspec import Struct
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
@@ -130,6 +130,25 @@ def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str,
     return out
 
 
+Rows = Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+
+
+class _Family(Collector):
+    """A metric that others keep."""
+
+    def __init__(self, make: type[Metric], name: str, text: str, labels: tuple[str, ...], rows: Rows) -> None:
+        self._make: Any = make
+        self._about = (name, text)
+        self._labels = labels
+        self._rows = rows
+
+    def collect(self) -> Iterator[Metric]:
+        metric = self._make(*self._about, labels=self._labels)
+        for labels, value in self._rows():
+            metric.add_metric(labels, value)
+        yield metric
+
+
 class Metrics:
     """Everything that ``/metrics`` tells, in a registry of its own."""
 
@@ -145,6 +164,10 @@ class Metrics:
     def watch(self, name: str, text: str, function: Callable[[], float]) -> None:
         """A gauge whose value `function` tells."""
         Gauge(name, text, registry=self.registry).set_function(function)
+
+    def family(self, make: type[Metric], name: str, text: str, labels: tuple[str, ...], rows: Rows) -> None:
+        """A metric with labels, whose `rows` (labels and value each) are asked for when it is read."""
+        self.registry.register(_Family(make, name, text, labels, rows))
 
     def records(self, batch: list[Record]) -> None:
         """Count a batch of requests."""

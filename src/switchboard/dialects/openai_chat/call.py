@@ -22,8 +22,10 @@ NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 def build_body(op: Generate, model: str, capabilities: Capabilities) -> bytes:
     """The body of a chat request for `op`: members as they came, `model` replaced, usage asked for in streams."""
     members: dict[str, Any] = {"model": model}
-    members["messages"] = op.messages if op.raw_messages is None else op.raw_messages
+    members["messages"] = _messages(op)
     members.update(op.params)
+    if op.native is not None:
+        _only_openai(members, op, model, capabilities)
     if capabilities.completion_tokens is not None and capabilities.completion_tokens.fullmatch(model):
         limit = members.pop("max_tokens", None)
         if not _is_null(limit) and _is_null(members.get("max_completion_tokens")):
@@ -40,6 +42,38 @@ def build_body(op: Generate, model: str, capabilities: Capabilities) -> bytes:
         elif options is not None:
             members["stream_options"] = options
     return shapes.encode(members)
+
+
+def _messages(op: Generate) -> Any:
+    """The conversation, the server's prompt first; as bytes where nobody changed it."""
+    messages = op.messages if op.native is None else [_without_thinking(m, op) for m in op.messages]
+    if not op.prompt:
+        return messages if op.raw_messages is None else op.raw_messages
+    prompt = {"role": "system", "content": op.prompt}
+    if op.raw_messages is None:
+        return [prompt, *messages]
+    rest = bytes(op.raw_messages).lstrip()[1:]  # behind the bracket; there is at least one message
+    return Raw(b"[" + shapes.encode(prompt) + b"," + rest)
+
+
+def _without_thinking(message: dict[str, Any], op: Generate) -> dict[str, Any]:
+    """Thinking is of use to the provider that signed it, and no other takes it."""
+    if "thinking_blocks" not in message:
+        return message
+    op.drop("thinking")
+    return {k: v for k, v in message.items() if k != "thinking_blocks"}
+
+
+def _only_openai(members: dict[str, Any], op: Generate, model: str, capabilities: Capabilities) -> None:
+    """Take out what came from another dialect and this provider would refuse; tell what was lost on the way."""
+    assert op.native is not None
+    for name in op.native.lost:
+        op.drop(name)
+    if not capabilities.top_k and members.pop("top_k", None) is not None:
+        op.drop("top_k")
+    reasons = capabilities.reasoning is not None and capabilities.reasoning.fullmatch(model) is not None
+    if not reasons and members.pop("reasoning_effort", None) is not None:
+        op.drop("thinking")
 
 
 def _is_null(value: Any) -> bool:
@@ -60,7 +94,9 @@ def usage_of(usage: shapes.TokenUsage) -> Usage:
     """OpenAI's counts as ours."""
     details = usage.prompt_tokens_details
     cached = details.cached_tokens if details is not None else None
-    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0)
+    spent = usage.completion_tokens_details
+    reasoning = spent.reasoning_tokens if spent is not None else None
+    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0, reasoning=reasoning or 0)
 
 
 def read_error(raw: bytes | Raw, fault: Fault, status: int = 0, retry_after: str | None = None) -> UpstreamError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from msgspec import UNSET
+
 from switchboard.core.errors import Problem
 from switchboard.core.events import (
     Answer,
@@ -14,8 +16,10 @@ from switchboard.core.events import (
     Finish,
     Metered,
     Reasoning,
+    ReasoningEnd,
     Refusal,
     Text,
+    Thinking,
     ToolCallArguments,
     ToolCallBegin,
 )
@@ -37,6 +41,7 @@ class OpenAIEncoder:
     def __init__(self, context: Context) -> None:
         self._c = context
         self._started: set[int] = set()
+        self._passages: dict[int, str] = {}  # of thinking, by choice, until they are signed
         self._usage: Usage | None = None
 
     def _chunk(self, choices: list[dict[str, Any]], **more: Any) -> bytes:
@@ -55,7 +60,11 @@ class OpenAIEncoder:
             case Text():
                 return self._delta(e.choice, {"content": e.text})
             case Reasoning():
+                self._passages[e.choice] = self._passages.get(e.choice, "") + e.text
                 return self._delta(e.choice, {"reasoning_content": e.text})
+            case ReasoningEnd():
+                text = "" if e.redacted else self._passages.pop(e.choice, "")
+                return self._delta(e.choice, {"thinking_blocks": [_block(Thinking(text, e.signature, e.redacted))]})
             case Refusal():
                 return self._delta(e.choice, {"refusal": e.text})
             case ToolCallBegin():
@@ -104,6 +113,8 @@ def _message_out(choice: Choice) -> dict[str, Any]:
         message["content"] = ""
     if choice.reasoning:
         message["reasoning_content"] = choice.reasoning
+    if choice.thinking:
+        message["thinking_blocks"] = [_block(t) for t in choice.thinking]
     if choice.tool_calls:
         message["tool_calls"] = [
             {"id": t.id, "type": "function", "function": {"name": t.name, "arguments": t.arguments}}
@@ -112,10 +123,18 @@ def _message_out(choice: Choice) -> dict[str, Any]:
     return message
 
 
+def _block(passage: Thinking) -> dict[str, str]:
+    """A passage of thinking as Anthropic writes it; a client that sends it back keeps its signature."""
+    if passage.redacted:
+        return {"type": "redacted_thinking", "data": passage.redacted}
+    return {"type": "thinking", "thinking": passage.text, "signature": passage.signature}
+
+
 def usage_out(usage: Usage) -> shapes.UsageOut:
     """`usage` as OpenAI writes it."""
     details = shapes.TokenDetailsOut(usage.cached)
-    return shapes.UsageOut(usage.input, usage.output, usage.input + usage.output, details)
+    spent = shapes.SpentDetailsOut(usage.reasoning) if usage.reasoning else UNSET
+    return shapes.UsageOut(usage.input, usage.output, usage.input + usage.output, details, spent)
 
 
 def error_body(problem: Problem) -> dict[str, Any]:

@@ -24,10 +24,12 @@ from switchboard.core.ports import (
     Flow,
     Phase,
     Pipe,
+    Provider,
     ProviderDialect,
     Surface,
 )
 from switchboard.core.types import (
+    Call,
     Caller,
     Envelope,
     Generate,
@@ -41,6 +43,7 @@ from switchboard.core.types import (
 )
 from switchboard.engine.exchange.collected import Collected
 from switchboard.engine.exchange.parts import Attempt, Kit, State
+from switchboard.engine.exchange.plan import Plan
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
 from switchboard.policy.metering import TokenMeter
@@ -56,6 +59,8 @@ _log: Final = logging.getLogger("switchboard.exchange")
 
 # members of an enumeration are looked up more slowly than names of a module, and these are asked for every chunk
 _READING: Final = State.READING
+_CALLING: Final = State.CALLING
+_WAITING: Final = State.WAITING
 _COLLECTING: Final = State.COLLECTING
 _STREAMING: Final = State.STREAMING
 _DRAINING: Final = State.DRAINING
@@ -71,9 +76,12 @@ class Exchange:
 
     __slots__ = (
         "__weakref__",
+        "_admitted",
         "_attempt",
+        "_attempt_began",
         "_began",
         "_body",
+        "_call",
         "_caller",
         "_collected",
         "_context",
@@ -92,12 +100,15 @@ class Exchange:
         "_op",
         "_paused",
         "_pipe",
+        "_plan",
         "_provider_dialect",
         "_state",
         "_status",
         "_surface",
         "_target",
+        "_unasked",
         "_uplink",
+        "_wait_until",
     )
 
     def __init__(self, kit: Kit, surface: Surface, head: RequestHead, envelope: Envelope, down: Downstream) -> None:
@@ -110,8 +121,13 @@ class Exchange:
         self._state = _READING
         self._body: bytes | bytearray = b""
         self._caller: Caller | None = None
-        self._extra: Lines = b""
+        self._admitted: Lines = b""  # how much of the rate limit is left
+        self._extra: Lines = b""  # and what is to be told of the attempt
         self._op: Generate | None = None
+        self._plan: Plan | None = None
+        self._call: Call | None = None
+        self._attempt_began = self._wait_until = 0.0
+        self._unasked: list[str] = []  # what was not taken over before any target was looked at
         self._target: Target | None = None
         self._dialect: ClientDialect | None = None
         self._provider_dialect: ProviderDialect | None = None
@@ -139,7 +155,7 @@ class Exchange:
                 raise self._envelope.problem
             self._caller = kit.gate.identify(self._head, self._envelope.peer)
             kit.gate.check(self._head, kit.limits.body)
-            self._extra = kit.gate.admit(self._caller, self._began)
+            self._admitted = self._extra = kit.gate.admit(self._caller, self._began)
         except Problem as p:
             self._refuse(p)
         except Exception as e:
@@ -203,27 +219,87 @@ class Exchange:
         self._body = b""
         self._dialect, op = self._surface.read(self._head, body)
         self._op = op
-        target = self._target = kit.gate.prepare(op, documents=self._surface.documents)
-        provider = target.provider
-        if not provider.configured:
-            raise Problem("API_KEY_NOT_CONFIGURED", f"{provider.title} API key not configured")
+        self._plan = Plan(kit.targets.order(kit.gate.plan(op, documents=self._surface.documents), self._began))
+        self._unasked = op.dropped
         self._meter = kit.gate.meter(op)
-        dialect = provider.dialect(Operation.GENERATE, self._dialect.name)
-        self._provider_dialect = dialect
-        call = provider.call(
-            Operation.GENERATE, dialect.build(op, target.model, provider.capabilities), self._envelope.trace
-        )
+        self._try()
+
+    def _try(self) -> None:
+        """Ask the plan's target. Raises `Problem`."""
+        op, client, plan = self._op, self._dialect, self._plan
+        assert op is not None and client is not None and plan is not None
+        while True:
+            target = self._target = plan.target
+            provider = target.provider
+            if not provider.configured:
+                raise Problem("API_KEY_NOT_CONFIGURED", f"{provider.title} API key not configured")
+            dialect = self._provider_dialect = provider.dialect(Operation.GENERATE, client.name)
+            op.dropped = [*self._unasked]
+            body = dialect.build(op, target.model, provider.capabilities)
+            if not op.dropped or not self._kit.gate.profile.strict:
+                break
+            if not plan.skip():
+                names = ", ".join(op.dropped)
+                raise Problem("FIELD_NOT_SUPPORTED", f"This is not taken here: {names}.", param=op.dropped[0])
+        lines = self._envelope.trace
+        native = op.native_to(dialect.name)
+        call = provider.call(Operation.GENERATE, target.model, body, lines + native.headers if native else lines)
         # told once the call is built, which may drop more
-        if target.substituted:
+        self._extra = self._admitted
+        if target.renamed:
             self._extra += b"x-switchboard-model: %b\r\n" % target.model.encode()
         if op.dropped:
             names = _UNTOLD.sub("?", ", ".join(op.dropped)[:1024])
             self._extra += b"x-switchboard-dropped: %b\r\n" % names.encode()
-        self._state = State.CALLING
+        self._send(call, provider)
+
+    def _send(self, call: Call, provider: Provider) -> None:
+        assert self._plan is not None
+        self._plan.asked += 1
+        self._call = call
+        self._state = _CALLING
+        self._attempt_began = self._last_in = now()
         self._attempt = Attempt(self)
         self._uplink = provider.transport.send(call, self._attempt)
         if self._paused:
             self._uplink.pause()
+
+    def _goes_on(self, error: UpstreamError) -> bool:
+        """Whether something else is tried now that a call has failed: another key, another target, the same ones later.
+        Never once there was content."""
+        target, call, plan, kit = self._target, self._call, self._plan, self._kit
+        assert target is not None and call is not None and plan is not None
+        at = now()
+        kit.targets.failed(target, error, at)
+        if self._first_byte is not None:
+            return False
+        wait = plan.after(error, call, kit.targets)
+        if wait is None:
+            return False
+        self._let_go()
+        if wait:
+            self._state = _WAITING
+            self._wait_until = at + wait
+        else:
+            self._again()
+        return True
+
+    def _again(self) -> None:
+        try:
+            self._try()
+        except Problem as p:
+            self._fail(p, Outcome.REFUSED)
+
+    def _let_go(self) -> None:
+        """Forget the attempt that failed."""
+        if self._attempt is not None:
+            self._attempt.detach()
+        uplink, self._uplink = self._uplink, None
+        if uplink is not None:
+            uplink.abort()
+        self._pipe = self._collected = None
+        if not self._head_sent:  # else the stream has begun under the name of the first
+            self._context = self._encoder = None
 
     # ---- from the provider
 
@@ -335,7 +411,7 @@ class Exchange:
             elif state is _DRAINING:
                 self._state = _OVER
                 self._kit.registry.open.discard(self)
-            elif state is State.CALLING:
+            elif state is _CALLING:
                 self._failed(UpstreamError(Fault.CUT, "the answer ended before it began"))
         except UpstreamError as e:
             self._failed(e)
@@ -412,9 +488,11 @@ class Exchange:
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
         """The upstream failed: a real status while nothing was sent, else the stream ends with an error."""
         assert self._target is not None
-        problem = problem_for(error, self._target.provider)
-        if problem.code == "PROVIDER_AUTH":
+        if error.status == 401 or error.status == 403:
             _log.error("%s refuses this server's key: %s", self._target.provider.name, error)
+        if self._goes_on(error):
+            return
+        problem = problem_for(error, self._target.provider)
         self._fail(problem, Outcome.UPSTREAM_CUT if self._head_sent else Outcome.UPSTREAM_ERROR, out)
 
     def _fail(self, problem: Problem, why: Outcome, out: bytes = b"") -> None:
@@ -472,6 +550,8 @@ class Exchange:
         end = now()
         usage = self._meter.settle(why) if self._meter is not None else _NOTHING
         op, target, caller = self._op, self._target, self._caller
+        if why is Outcome.COMPLETE and target is not None:
+            self._kit.targets.answered(target)
         self._kit.ledger.put(
             Record(
                 time.time(),
@@ -512,6 +592,9 @@ class Exchange:
             if at - self._last_out > _DRAIN_TIME:
                 self._over(Outcome.COMPLETE)
             return
+        if state is _WAITING and at >= self._wait_until:
+            self._again()
+            return
         assert self._target is not None and self._op is not None
         times = self._target.provider.timeouts
         if at - self._began > times.total:
@@ -521,8 +604,8 @@ class Exchange:
         if not self._op.stream or self._paused:
             return
         if not self._has_begun:
-            if at - self._began > times.first_event:
-                self._timed_out(f"no event within {times.first_event:g} s", Outcome.UPSTREAM_ERROR)
+            if at - self._attempt_began > times.first_event and state is not _WAITING:
+                self._failed(UpstreamError(Fault.TIMEOUT, f"no event within {times.first_event:g} s"))
                 return
         elif at - self._last_in > times.idle:
             self._timed_out(f"nothing for {times.idle:g} s", Outcome.UPSTREAM_CUT)
@@ -535,8 +618,9 @@ class Exchange:
 
     def _timed_out(self, text: str, why: Outcome) -> None:
         assert self._target is not None
-        problem = problem_for(UpstreamError(Fault.TIMEOUT, text), self._target.provider)
-        self._fail(problem, why)
+        error = UpstreamError(Fault.TIMEOUT, text)
+        self._kit.targets.failed(self._target, error, now())
+        self._fail(problem_for(error, self._target.provider), why)
 
     def _keep_alive(self, at: float) -> None:
         """A stream's head after `head_after`, and a comment whenever nothing was sent for `quiet` seconds."""

@@ -11,6 +11,7 @@ from switchboard.core.errors import UpstreamError
 from switchboard.core.types import Headers
 from switchboard.engine.gate import Gate
 from switchboard.engine.registry import Registry
+from switchboard.engine.targets import Targets
 from switchboard.telemetry.logs import Log
 from switchboard.telemetry.records import Ledger
 
@@ -27,13 +28,15 @@ class Limits(Struct, frozen=True):
 
 
 class Kit(Struct, frozen=True, gc=False):
-    """What an exchange works with: parts of one immutable runtime, and the process's registry, ledger and log."""
+    """What an exchange works with: parts of one immutable runtime, and the process's registry, ledger and log, and what
+    it remembers of its targets."""
 
     gate: Gate
     limits: Limits
     registry: Registry
     ledger: Ledger
     log: Log
+    targets: Targets
 
 
 class State(IntEnum):
@@ -43,6 +46,7 @@ class State(IntEnum):
     STREAMING = 3
     DRAINING = 4  # the client has all; the upstream's HTTP is still to end
     OVER = 5
+    WAITING = 6  # to ask once more
 
 
 class Upstreamed(Protocol):

@@ -8,7 +8,7 @@ from typing import Final
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Flow, ProviderDialect, Transport, UpstreamSink
-from switchboard.core.types import Call, Operation, Timeouts
+from switchboard.core.types import Call, Lines, Operation, Timeouts
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.providers.offline.models import MODELS, Cut, Script, Wait, script_for
 
@@ -33,8 +33,11 @@ class OfflineProvider:
     def dialect(self, operation: Operation, prefer: str) -> ProviderDialect:
         return _CHAT
 
-    def call(self, operation: Operation, body: bytes, trace: bytes) -> Call:
+    def call(self, operation: Operation, model: str, body: bytes, lines: Lines) -> Call:
         return Call(_ORIGIN, b"POST", b"/chat/completions", b"", body)
+
+    def another_key(self, call: Call, tried: int) -> bool:
+        return False
 
     def list_models(self) -> Call | None:
         return None

@@ -1,8 +1,4 @@
-"""The composition root: settings become an immutable `Runtime`, and the `Application` that serves it.
-
-What lives as long as the process (registry, ledger, log, metrics, connections to providers) is in `Application`; what a
-reload replaces (providers, policies, routes) is in `Runtime`. An exchange keeps the runtime that it began with.
-"""
+"""The application: what lives as long as the process, around the runtime of the moment."""
 
 from __future__ import annotations
 
@@ -13,78 +9,34 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from msgspec import Struct
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from starlette.exceptions import HTTPException
 
 from switchboard import __version__
-from switchboard.config.check import provider_type
-from switchboard.config.tree import ProviderSettings, Settings
+from switchboard.app.runtime import Parts, Runtime, build, secrets_of
+from switchboard.config.tree import Settings
 from switchboard.core.errors import Problem
-from switchboard.core.ports import Provider, Surface
-from switchboard.core.types import Timeouts, header
-from switchboard.engine.catalog import Catalog
-from switchboard.engine.exchange import Kit, Limits
-from switchboard.engine.gate import Gate
+from switchboard.core.types import header
 from switchboard.engine.registry import Registry
-from switchboard.net.address import Networks, is_loopback, split_host
+from switchboard.engine.targets import Targets
 from switchboard.net.dial import TcpDialer
 from switchboard.net.front import FrontLimits
 from switchboard.net.http import UpstreamPool
-from switchboard.policy.authenticate import AccessKeys
-from switchboard.policy.profile import Profile
+from switchboard.policy.circuit import CircuitPolicy
 from switchboard.policy.ratelimit import RequestRate
-from switchboard.policy.routing import Routing
-from switchboard.providers.compatible import CompatibleProvider
-from switchboard.providers.offline import OfflineProvider
-from switchboard.providers.openai import OpenAIProvider
+from switchboard.policy.retry import RetryPolicy
 from switchboard.shell.asgi import AsgiShell, header_pairs, problem_of_status
 from switchboard.shell.splice import SpliceDoor
-from switchboard.shell.switch import Routes, Switch
+from switchboard.shell.switch import Switch
 from switchboard.surface import operations, pages
 from switchboard.surface import problem as shapes
-from switchboard.surface.envelope import Envelopes, EnvelopeSettings
-from switchboard.surface.openai_v1 import ChatCompletions
-from switchboard.surface.web_chat import WebChat
 from switchboard.telemetry.logs import Log
 from switchboard.telemetry.metrics import Metrics
 from switchboard.telemetry.records import Ledger
 
-OPENAI_URL = "https://api.openai.com/v1"
-_DEFAULT_MODEL = "gpt-4o"
 _log = logging.getLogger("switchboard.app")
-
-
-def default_provider(settings: Settings) -> str:
-    """The name of the provider that answers: as set, else the first that has what it needs, else offline; but offline
-    only while nobody else can reach this server, so that a deployment that lost its key never answers with echoes."""
-    if settings.chat.provider is not None:
-        return settings.chat.provider
-    for name, p in settings.providers.items():
-        kind = provider_type(name, p.type)
-        if kind == "compatible" or (kind == "openai" and p.api_key):
-            return name
-    asked_for = "offline" in settings.providers and len(settings.providers) == 1
-    return "offline" if asked_for or is_loopback(settings.host) else "openai"
-
-
-def secrets_of(settings: Settings) -> tuple[str, ...]:
-    """Every secret of the settings; none of them may show anywhere."""
-    found = [k.get_secret_value() for k in settings.auth.access_key]
-    for p in settings.providers.values():
-        found += [k.get_secret_value() for k in p.api_key]
-        found += [v.get_secret_value() for v in p.headers.values()]
-    return tuple(found)
-
-
-class Runtime(Struct, frozen=True):
-    """What one reading of the settings makes."""
-
-    settings: Settings
-    providers: dict[str, Provider]
-    profile: Profile
-    catalog: Catalog
-    routes: Routes
-    chat_paths: list[str]
+#: Settings that hold from the start to the end of a process.
+_FIXED = ("host", "port", "tls", "data_dir", "shutdown")
 
 
 class Application:
@@ -102,8 +54,12 @@ class Application:
         self.ledger.read_by(log.records)
         self.ledger.read_by(self.metrics.records)
         self.state = operations.State(lambda: len(self.registry.open))
+        self.targets = Targets()
+        self._configure_targets(settings)
         self._port: int | None = None
+        self._rates: dict[str, RequestRate] = {}
         self._pools: dict[str | None, UpstreamPool] = {}
+        self.reloads = {"ok": 0, "failed": 0}
         self.runtime = self._build(settings)
         self.switch = Switch(self.runtime.routes)
         self.ordinary = self._ordinary()
@@ -114,6 +70,27 @@ class Application:
             "switchboard_upstream_connections",
             "Connections to providers, idle ones included.",
             lambda: sum(p.open for p in self._pools.values()),
+        )
+        self.metrics.family(
+            CounterMetricFamily,
+            "switchboard_attempts",
+            "Calls to providers, by what became of them.",
+            ("provider", "model", "result"),
+            self.targets.attempts,
+        )
+        self.metrics.family(
+            GaugeMetricFamily,
+            "switchboard_target_open",
+            "Whether a target is left alone after failures in a row.",
+            ("provider", "model"),
+            self.targets.open_circuits,
+        )
+        self.metrics.family(
+            CounterMetricFamily,
+            "switchboard_reloads",
+            "Times that the settings were read anew.",
+            ("result",),
+            lambda: [((result,), float(n)) for result, n in self.reloads.items()],
         )
         self.registry.every_tick(self._tick)
 
@@ -147,47 +124,36 @@ class Application:
             self._pools[ca_file] = UpstreamPool(TcpDialer(self._environment, ca_file))
         return self._pools[ca_file]
 
-    def _build(self, settings: Settings) -> Runtime:
-        chosen = default_provider(settings)
-        rows = dict(settings.providers)
-        rows.setdefault(chosen, ProviderSettings())
-        providers = {name: self._provider(name, row, settings) for name, row in rows.items()}
-        profile = _profile(settings, chosen, providers[chosen])
-        keys = AccessKeys([k.get_secret_value() for k in settings.auth.access_key])
-        rate = settings.limits.requests_per_minute
-        gate = Gate(keys, RequestRate(rate) if rate is not None else None, profile, Routing(providers))
-        limits = Limits(
-            settings.limits.json_body,
-            settings.limits.event,
-            settings.limits.answer,
-            settings.stream.head_after,
-            settings.stream.quiet,
-        )
-        kit = Kit(gate, limits, self.registry, self.ledger, self.log)
-        nesting = settings.limits.nesting
-        chat = WebChat(format=settings.chat.format, nesting=nesting)
-        chat_paths = ["/api/chat", "/api/v1/chat", *settings.chat.paths]
-        hot: dict[str, Surface] = dict.fromkeys(chat_paths, chat)
-        hot["/v1/chat/completions"] = ChatCompletions(nesting=nesting, secrets=secrets_of(settings))
-        routes = Routes(hot, kit, Envelopes(_envelope_settings(settings)))
-        return Runtime(settings, providers, profile, Catalog(providers.values(), profile), routes, chat_paths)
+    def _rate(self, profile: str, limit: int) -> RequestRate:
+        if profile not in self._rates:
+            self._rates[profile] = RequestRate(limit)
+        self._rates[profile].limit = limit
+        return self._rates[profile]
 
-    def _provider(self, name: str, row: ProviderSettings, settings: Settings) -> Provider:
-        timeouts = _timeouts(settings, row)
-        kind = provider_type(name, row.type)
-        if kind == "offline":
-            return OfflineProvider(name, pace=row.pace, timeouts=timeouts)
-        make = OpenAIProvider if kind == "openai" else CompatibleProvider
-        return make(
-            name,
-            self._pool(row.ca_file),
-            base_url=row.base_url or OPENAI_URL,
-            keys=tuple(k.get_secret_value() for k in row.api_key),
-            title=row.title or ("OpenAI" if kind == "openai" else name),
-            models=tuple(row.models),
-            headers={k: v.get_secret_value() for k, v in row.headers.items()},
-            timeouts=timeouts,
-        )
+    def _build(self, settings: Settings) -> Runtime:
+        parts = Parts(self.registry, self.ledger, self.log, self.targets, self._pool, self._rate)
+        return build(settings, parts)
+
+    def reload(self, settings: Settings) -> list[str]:
+        """Serve by `settings` from the next request on; open ones go on by those that they began with.
+
+        Gives the names of settings that were changed and hold only after a restart. Raises what `settings` make fail;
+        then nothing has changed.
+        """
+        before = self.runtime.settings
+        runtime = self._build(settings)
+        self.log.configure(level=settings.log.level, secrets={*secrets_of(before), *secrets_of(settings)})
+        self._configure_targets(settings)
+        self.door.limits = _front_limits(settings)
+        self.ordinary.openapi_schema = None
+        self.runtime = runtime
+        self.switch.routes = runtime.routes
+        return [name for name in _FIXED if getattr(before, name) != getattr(settings, name)]
+
+    def _configure_targets(self, settings: Settings) -> None:
+        retry, circuit = settings.retry, settings.circuit
+        self.targets.retry = RetryPolicy(retry.attempts, retry.wait, retry.longest)
+        self.targets.circuits.policy = CircuitPolicy(circuit.failures, circuit.rest)
 
     # ---- ordinary endpoints
 
@@ -258,43 +224,6 @@ def public_address(settings: Settings, port: int | None = None) -> str:
     return f"{scheme}://{name}:{port or settings.port}"
 
 
-def _profile(settings: Settings, provider: str, answering: Provider) -> Profile:
-    chat = settings.chat
-    model = chat.model or ""
-    if not model or not (answering.capabilities.any_model or model in answering.models):
-        # the offline provider stands in for one whose key is not there yet, and AI_MODEL may be set already
-        model = answering.models[0] if answering.models else ""
-    if not model and provider_type(provider, _type_of(settings, provider)) == "openai":
-        model = _DEFAULT_MODEL
-    return Profile(
-        format=chat.format,
-        provider=provider,
-        model=model,
-        models=tuple(chat.models),
-        temperature=chat.temperature,
-        top_p=chat.top_p,
-        max_tokens=chat.max_tokens,
-        max_tokens_cap=chat.max_tokens_cap,
-        system_prompt=chat.system_prompt,
-        max_conversation_length=chat.max_conversation_length,
-        trim_v1=chat.trim_v1,
-        locked=frozenset(chat.locked),
-    )
-
-
-def _type_of(settings: Settings, provider: str) -> str | None:
-    row = settings.providers.get(provider)
-    return row.type if row is not None else None
-
-
-def _timeouts(settings: Settings, row: ProviderSettings) -> Timeouts:
-    common, own = settings.timeouts, row.timeouts
-    values = {
-        k: getattr(own, k) if getattr(own, k) is not None else getattr(common, k) for k in Timeouts.__struct_fields__
-    }
-    return Timeouts(**values)
-
-
 def _front_limits(settings: Settings) -> FrontLimits:
     limits = settings.limits
     return FrontLimits(
@@ -317,22 +246,3 @@ def _connections() -> int:
 
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(16, (files - 512) // 2)
-
-
-def _envelope_settings(settings: Settings) -> EnvelopeSettings:
-    hosts = {h.lower() for h in settings.hosts}
-    own = set()
-    if settings.public_url is not None:
-        scheme, _, rest = settings.public_url.partition("://")
-        authority = rest.split("/")[0].lower()
-        hosts.add(split_host(authority)[0])
-        own.add(f"{scheme}://{authority}")
-    return EnvelopeSettings(
-        hosts=frozenset(hosts),
-        loopback=is_loopback(settings.host),
-        origins=frozenset(settings.cors.origins),
-        own=frozenset(own),
-        proxies=Networks(settings.trusted_proxies),
-        https=settings.https == "require",
-        public_url=settings.public_url or "",
-    )

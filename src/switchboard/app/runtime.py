@@ -1,0 +1,229 @@
+"""Settings become an immutable `Runtime`: providers, policies, routes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from msgspec import Struct
+
+from switchboard.config.check import provider_type
+from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings
+from switchboard.core.ports import Provider, Surface, Transport
+from switchboard.core.types import Timeouts
+from switchboard.engine.catalog import Catalog
+from switchboard.engine.exchange import Kit, Limits
+from switchboard.engine.gate import Gate
+from switchboard.engine.registry import Registry
+from switchboard.engine.targets import Targets
+from switchboard.net.address import Networks, is_loopback, split_host
+from switchboard.policy.authenticate import AccessKeys, digest
+from switchboard.policy.profile import Profile
+from switchboard.policy.ratelimit import RequestRate
+from switchboard.policy.retirement import Retirements
+from switchboard.policy.routing import Entry, Routing
+from switchboard.providers import kinds
+from switchboard.providers._base import Row
+from switchboard.shell.switch import Routes
+from switchboard.surface.anthropic_v1 import Messages
+from switchboard.surface.envelope import Envelopes, EnvelopeSettings
+from switchboard.surface.openai_v1 import ChatCompletions
+from switchboard.surface.web_chat import WebChat
+from switchboard.telemetry.logs import Log
+from switchboard.telemetry.records import Ledger
+
+
+class Runtime(Struct, frozen=True):
+    """What one reading of the settings makes. `chat_paths` are where the web chat is served."""
+
+    settings: Settings
+    providers: dict[str, Provider]
+    profile: Profile
+    catalog: Catalog
+    routes: Routes
+    chat_paths: list[str]
+
+
+class Parts(Struct, frozen=True):
+    """What a runtime is given of the process. `pool` gives the transport for a file of certificates, `rate` the rate limit
+    of a profile, which remembers who asked across a reload."""
+
+    registry: Registry
+    ledger: Ledger
+    log: Log
+    targets: Targets
+    pool: Callable[[str | None], Transport]
+    rate: Callable[[str, int], RequestRate]
+
+
+def build(settings: Settings, parts: Parts) -> Runtime:
+    """Everything that the settings say, ready to serve."""
+    chosen = default_provider(settings)
+    rows = dict(settings.providers)
+    for name in (chosen, *_named(settings)):
+        rows.setdefault(name, ProviderSettings())
+    providers = {name: make_provider(name, row, settings, parts.pool) for name, row in rows.items()}
+    entries = {
+        name: [Entry(e.target, e.weight, frozenset(e.lacks)) for e in targets]
+        for name, targets in settings.routes.items()
+    }
+    routing = Routing(providers, entries, Retirements(settings.retired_models))
+    chat_paths = ["/api/chat", "/api/v1/chat", *settings.chat.paths]
+    closed = bool(settings.auth.access_key) or any(p.access_key for p in settings.profiles.values())
+
+    def routes(name: str, chat: Chat, own: ProfileSettings | None, **more: object) -> Routes:
+        provider = chat.provider or chosen
+        profile = profile_of(name, chat, provider, providers[provider], settings)
+        keys = [*settings.auth.access_key, *(own.access_key if own is not None else ())]
+        rate = (own.requests_per_minute if own is not None else None) or settings.limits.requests_per_minute
+        gate = Gate(
+            AccessKeys([k.get_secret_value() for k in keys], closed=closed),
+            parts.rate(name, rate) if rate is not None else None,
+            profile,
+            routing,
+        )
+        kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets)
+        origins = own.origins if own is not None else []
+        envelopes = Envelopes(_envelope_settings(settings, origins or settings.cors.origins))
+        return Routes(_hot(settings, chat, chat_paths), kit, envelopes, **more)  # type: ignore[arg-type]
+
+    profiles = {name: routes(name, merged(settings.chat, p), p) for name, p in settings.profiles.items()}
+    by_key, by_origin = _choosers(settings.profiles, profiles)
+    base = routes("default", settings.chat, None, profiles=profiles, by_key=by_key, by_origin=by_origin)
+    catalog = Catalog(providers.values(), routing.routes)
+    return Runtime(settings, providers, base.kit.gate.profile, catalog, base, chat_paths)
+
+
+def default_provider(settings: Settings) -> str:
+    """The name of the provider that answers: as set, else the first that has what it needs, else offline; but offline
+    only while nobody else can reach this server, so that a deployment that lost its key never answers with echoes."""
+    if settings.chat.provider is not None:
+        return settings.chat.provider
+    for name, p in settings.providers.items():
+        kind = kinds()[provider_type(name, p.type)]
+        if kind.network and (p.api_key or not kind.key_needed):
+            return name
+    asked_for = "offline" in settings.providers and len(settings.providers) == 1
+    return "offline" if asked_for or is_loopback(settings.host) else "openai"
+
+
+def _named(settings: Settings) -> list[str]:
+    """Providers that are spoken of without a row of their own."""
+    chats = [settings.chat, *settings.profiles.values()]
+    targets = [e.target.partition("/")[0] for entries in settings.routes.values() for e in entries]
+    return [name for name in [*(c.provider for c in chats), *targets] if name is not None]
+
+
+def secrets_of(settings: Settings) -> tuple[str, ...]:
+    """Every secret of the settings; none of them may show anywhere."""
+    keys = [*settings.auth.access_key, *(k for p in settings.profiles.values() for k in p.access_key)]
+    for p in settings.providers.values():
+        keys += [*p.api_key, *p.headers.values()]
+    return tuple(k.get_secret_value() for k in keys)
+
+
+def make_provider(
+    name: str, row: ProviderSettings, settings: Settings, pool: Callable[[str | None], Transport]
+) -> Provider:
+    """The provider of a row of the settings."""
+    kind = kinds()[provider_type(name, row.type)]
+    made = Row(
+        name=name,
+        base_url=row.base_url or kind.base_url,
+        keys=tuple(k.get_secret_value() for k in row.api_key),
+        title=row.title or (kind.title or name),
+        models=tuple(row.models),
+        headers={k: v.get_secret_value() for k, v in row.headers.items()},
+        timeouts=_timeouts(settings, row),
+        lacks=frozenset(row.lacks),
+        api_version=row.api_version,
+        key_style=row.key_style,
+        pace=row.pace,
+    )
+    return kind.make(made, pool(row.ca_file))
+
+
+def merged(chat: Chat, profile: ProfileSettings) -> Chat:
+    """`chat` with what `profile` sets in its place."""
+    own = {n: getattr(profile, n) for n in profile.model_fields_set if n in Chat.model_fields}
+    return chat.model_copy(update=own)
+
+
+def profile_of(name: str, chat: Chat, provider: str, answering: Provider, settings: Settings) -> Profile:
+    """The profile that a section of the settings describes."""
+    model = chat.model or ""
+    if model in settings.routes:
+        pass  # a route is a model of our own
+    elif not model or not (answering.capabilities.any_model or model in answering.models):
+        # the offline provider stands in for one whose key is not there yet, and AI_MODEL may be set already
+        model = answering.models[0] if answering.models else ""
+    if not model:
+        row = settings.providers.get(provider)
+        model = kinds()[provider_type(provider, row.type if row is not None else None)].model
+    return Profile(
+        name=name,
+        format=chat.format,
+        provider=provider,
+        model=model,
+        models=tuple(chat.models),
+        temperature=chat.temperature,
+        top_p=chat.top_p,
+        max_tokens=chat.max_tokens,
+        max_tokens_cap=chat.max_tokens_cap,
+        system_prompt=chat.system_prompt,
+        max_conversation_length=chat.max_conversation_length,
+        trim_v1=chat.trim_v1,
+        locked=frozenset(chat.locked),
+        strict=chat.strict,
+    )
+
+
+def _choosers(
+    settings: Mapping[str, ProfileSettings], profiles: Mapping[str, Routes]
+) -> tuple[dict[bytes, Routes], dict[bytes, Routes]]:
+    """Which key and which origin choose which profile."""
+    by_key: dict[bytes, Routes] = {}
+    by_origin: dict[bytes, Routes] = {}
+    for name, p in settings.items():
+        by_key |= {digest(k.get_secret_value().encode()): profiles[name] for k in p.access_key}
+        by_origin |= {origin.encode(): profiles[name] for origin in p.origins if origin != "*"}
+    return by_key, by_origin
+
+
+def _hot(settings: Settings, chat: Chat, chat_paths: list[str]) -> dict[str, Surface]:
+    nesting, secrets = settings.limits.nesting, secrets_of(settings)
+    hot: dict[str, Surface] = dict.fromkeys(chat_paths, WebChat(format=chat.format, nesting=nesting))
+    hot["/v1/chat/completions"] = ChatCompletions(nesting=nesting, secrets=secrets)
+    hot["/v1/messages"] = Messages(nesting=nesting, secrets=secrets)
+    return hot
+
+
+def _limits(settings: Settings) -> Limits:
+    limits, stream = settings.limits, settings.stream
+    return Limits(limits.json_body, limits.event, limits.answer, stream.head_after, stream.quiet)
+
+
+def _timeouts(settings: Settings, row: ProviderSettings) -> Timeouts:
+    common, own = settings.timeouts, row.timeouts
+    values = {
+        k: getattr(own, k) if getattr(own, k) is not None else getattr(common, k) for k in Timeouts.__struct_fields__
+    }
+    return Timeouts(**values)
+
+
+def _envelope_settings(settings: Settings, origins: list[str]) -> EnvelopeSettings:
+    hosts = {h.lower() for h in settings.hosts}
+    own = set()
+    if settings.public_url is not None:
+        scheme, _, rest = settings.public_url.partition("://")
+        authority = rest.split("/")[0].lower()
+        hosts.add(split_host(authority)[0])
+        own.add(f"{scheme}://{authority}")
+    return EnvelopeSettings(
+        hosts=frozenset(hosts),
+        loopback=is_loopback(settings.host),
+        origins=frozenset(origins),
+        own=frozenset(own),
+        proxies=Networks(settings.trusted_proxies),
+        https=settings.https == "require",
+        public_url=settings.public_url or "",
+    )

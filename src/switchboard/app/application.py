@@ -100,6 +100,11 @@ class Application:
         self.registry.start()
 
     @property
+    def port(self) -> int:
+        """The port that the server listens on."""
+        return self._port or self.runtime.settings.port
+
+    @property
     def address(self) -> str:
         """The address by which this server is reached."""
         return public_address(self.runtime.settings, self._port)

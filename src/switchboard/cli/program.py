@@ -25,6 +25,8 @@ config_commands = typer.Typer(
     rich_markup_mode=None,
 )
 program.add_typer(config_commands, name="config")
+providers_commands = typer.Typer(help="Look at the providers.", no_args_is_help=True, rich_markup_mode=None)
+program.add_typer(providers_commands, name="providers")
 
 Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="The port to listen on.", show_default="8000")]
@@ -75,13 +77,22 @@ def serve(
 def _serve(context: typer.Context, reload: bool) -> None:
     flags, config = context.obj
     if reload:
-        from switchboard.cli.reload import watch
+        from switchboard.cli.watch import watch
 
         watch(flags, config)
     else:
         from switchboard.cli.serve import run
 
         run(flags, config)
+
+
+@program.command()
+def reload(context: typer.Context, host: Host = None, port: Port = None, config: Config = None) -> None:
+    """Have the running server read its settings anew. Open streams go on."""
+    from switchboard.cli.reload import run
+
+    _take(context, host, port, config)
+    run(*context.obj)
 
 
 @program.command()
@@ -135,6 +146,59 @@ def init(
         ask=not defaults,
     )
     init(wanted, *context.obj)
+
+
+@program.command()
+def doctor(
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    config: Config = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As a JSON list.")] = False,
+    offline: Annotated[bool, typer.Option("--offline", help="Ask no provider.")] = False,
+) -> None:
+    """Look at all that a server needs, and say of each fault what to do."""
+    from switchboard.cli.doctor import run
+
+    _take(context, host, port, config)
+    run(*context.obj, as_json=as_json, offline=offline)
+
+
+@program.command()
+def chat(
+    context: typer.Context,
+    message: Annotated[str | None, typer.Argument(help="Say this, and no more.")] = None,
+    host: Host = None,
+    port: Port = None,
+    config: Config = None,
+    model: Annotated[str | None, typer.Option(help="The model to ask.")] = None,
+    profile: Annotated[str | None, typer.Option(help="The profile to talk under.")] = None,
+    system: Annotated[str | None, typer.Option(help="A system prompt.")] = None,
+    url: Annotated[str | None, typer.Option(help="A server's address.", show_default="the one that runs here")] = None,
+    key: Annotated[str | None, typer.Option(help="The access key.", show_default="that of the settings")] = None,
+    direct: Annotated[bool, typer.Option("--direct", help="Ask the provider itself, not a server.")] = False,
+) -> None:
+    """Talk in the terminal: with the running server, or straight with a provider."""
+    from switchboard.cli.chat import Wanted, run
+
+    _take(context, host, port, config)
+    flags, file = context.obj
+    run(flags, file, Wanted(message, model, profile, system, url, key, direct))
+
+
+@providers_commands.command("test")
+def providers_test(
+    context: typer.Context,
+    name: Annotated[str, typer.Argument(help="The provider.", autocompletion=_providers)],
+    config: Config = None,
+    model: Annotated[str | None, typer.Option(help="The model to ask.")] = None,
+) -> None:
+    """Ask a provider whether it is there, takes its key, and answers (which costs a few tokens)."""
+    from switchboard.cli.providers_test import run
+
+    _take(context, None, None, config)
+    flags, file = context.obj
+    run(flags, file, name, model)
 
 
 @program.command()

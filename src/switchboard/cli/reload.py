@@ -1,44 +1,49 @@
-"""``serve --reload``: a server that starts again when code or settings change."""
+"""``switchboard reload``: have a running server read its settings anew."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
+import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import watchfiles
+from switchboard.cli.run_file import Running, data_folder, find
+from switchboard.cli.settings import read
+from switchboard.config.tree import Settings
 
-import switchboard
-from switchboard.config.load import FILES
-
-
-def watch(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
-    """Run the server in a child process, and a new one after every change, until it is interrupted."""
-    package = Path(switchboard.__file__).parent
-    here = Path.cwd()
-    settings = Path(config).resolve() if config else None
-
-    def matters(change: watchfiles.Change, name: str) -> bool:
-        path = Path(name)
-        if package in path.parents:
-            return path.suffix == ".py"
-        return path == settings or (path.parent == here and path.name in FILES)
-
-    # each folder by itself: the working directory may hold anything, and nothing below it matters
-    code = [p for p in package.rglob("*") if p.is_dir() and p.name != "__pycache__"]
-    folders = {package, *code, here, *([settings.parent] if settings is not None else [])}
-    watchfiles.run_process(
-        *folders,
-        target=_serve,
-        args=(dict(flags), config),
-        watch_filter=matters,
-        recursive=False,
-        target_type="function",
-        sigint_timeout=10,
-    )
+_WAIT = 10.0  # seconds that a server may take
 
 
-def _serve(flags: dict[tuple[str, ...], Any], config: str | None) -> None:
-    from switchboard.cli.serve import run
+def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
+    """Tell the server. Exits with 2 where the settings cannot be used, with 1 where no server takes them."""
+    settings, _ = read(flags, config)
+    servers = find(settings)
+    if len(servers) != 1:
+        print(f"switchboard: {_which(servers, settings)}", file=sys.stderr)
+        raise SystemExit(1)
+    before = servers[0]
+    os.kill(before.pid, signal.SIGHUP)
+    end = time.monotonic() + _WAIT
+    while time.monotonic() < end:
+        time.sleep(0.05)
+        now = next((r for r in find(settings) if r.pid == before.pid), before)
+        if now.failures > before.failures:
+            print(f"switchboard: {now.message}", file=sys.stderr)
+            raise SystemExit(2)
+        if now.reloads > before.reloads:
+            print(f"The server on port {now.port}: {now.message}.")
+            return
+    print(f"switchboard: the server (process {before.pid}) does not answer; see its log", file=sys.stderr)
+    raise SystemExit(1)
 
-    run(flags, config)
+
+def _which(servers: list[Running], settings: Settings) -> str:
+    if not servers:
+        return (
+            f"no server runs with the data folder {data_folder(settings)}; "
+            "name its settings file with --config, or send SIGHUP to its process"
+        )
+    ports = ", ".join(str(r.port) for r in servers)
+    return f"several servers run, on the ports {ports}; choose one with --port"

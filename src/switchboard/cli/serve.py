@@ -7,13 +7,11 @@ import contextlib
 import errno
 import functools
 import gc
-import os
 import resource
 import signal
 import socket
 import sys
 from collections.abc import Generator, Mapping
-from pathlib import Path
 from types import FrameType
 from typing import Any, cast
 
@@ -22,7 +20,10 @@ import uvloop
 
 from switchboard import __version__
 from switchboard.app import Application, secrets_of
+from switchboard.cli.live import LiveSettings
+from switchboard.cli.run_file import RunFile, data_folder
 from switchboard.cli.settings import read
+from switchboard.config.load import Sources
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
 from switchboard.engine.registry import TICK
@@ -41,7 +42,7 @@ def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
     log = logs.Log(output, level=settings.log.level, style=style, secrets=secrets_of(settings))
     logs.attach(log, settings.log.level)
     try:
-        code = uvloop.run(_serve(settings, log, sources.file, listener))
+        code = uvloop.run(_serve(settings, log, flags, config, sources, listener))
     finally:
         output.close()
     raise SystemExit(code)
@@ -74,9 +75,41 @@ def _listen(settings: Settings) -> socket.socket:
     return listener
 
 
-async def _serve(settings: Settings, log: logs.Log, file: str | None, listener: socket.socket) -> int:
+async def _serve(
+    settings: Settings,
+    log: logs.Log,
+    flags: Mapping[tuple[str, ...], Any],
+    config: str | None,
+    sources: Sources,
+    listener: socket.socket,
+) -> int:
     app = Application(settings, log)
-    config = uvicorn.Config(
+    live = LiveSettings(app, flags, config, sources)
+    server = Server(_server_config(app, settings), app, settings, lambda: _ready(app, live, sources))
+    try:
+        await server.serve([listener])
+    finally:
+        live.close()
+        app.close()
+    return 0
+
+
+def _ready(app: Application, live: LiveSettings, sources: Sources) -> None:
+    """The server answers: tell people and other commands."""
+    settings = app.runtime.settings
+    _banner(settings, app, sources.file)
+    run_file: RunFile | None = None
+    try:
+        run_file = RunFile(settings, app.port)
+    except OSError as e:
+        text = f"the data folder {data_folder(settings)} cannot be written ({e.strerror}): `switchboard reload` will not find this server"
+        app.log.say("WARNING", text)
+    live.start(run_file)
+    app.registry.every_tick(live.tick)
+
+
+def _server_config(app: Application, settings: Settings) -> uvicorn.Config:
+    return uvicorn.Config(
         cast("Any", app.asgi),
         http=cast("Any", functools.partial(FrontProtocol, door=app.door)),
         ws="none",
@@ -89,12 +122,6 @@ async def _serve(settings: Settings, log: logs.Log, file: str | None, listener: 
         ssl_certfile=settings.tls.certificate,
         ssl_keyfile=settings.tls.key,
     )
-    server = Server(config, app, settings, lambda: _banner(settings, app, file))
-    try:
-        await server.serve([listener])
-    finally:
-        app.close()
-    return 0
 
 
 class Server(uvicorn.Server):
@@ -191,11 +218,3 @@ def _banner(settings: Settings, app: Application, file: str | None) -> None:
     ]
     text = f"\nSwitchboard {__version__}\n" + "".join(f"  {k:<12}{v}\n" for k, v in rows) + "\n"
     app.log.output.write(text.encode())
-
-
-def data_folder(settings: Settings) -> Path:
-    """Where data is kept."""
-    if settings.data_dir is not None:
-        return Path(settings.data_dir).expanduser()
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "switchboard"

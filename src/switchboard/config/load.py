@@ -33,13 +33,14 @@ class SettingsError(Exception):
 
 
 class Sources:
-    """Values by path, each with where it came from."""
+    """Values by path, each with where it came from. `file` is the settings file, `secret_files` those that hold secrets."""
 
     def __init__(self) -> None:
         self.values: dict[Path, Any] = {}
         self.origins: dict[Path, str] = {}
         self.complaints: list[str] = []
         self.file: str | None = None
+        self.secret_files: list[FilePath] = []
 
     def set(self, path: Path, value: Any, origin: str) -> None:
         """`value` stands at `path` from now on, whatever stood there or below."""
@@ -299,6 +300,7 @@ def _read_secret(sources: Sources, path: Path, file: Any, where: str) -> None:
     if not isinstance(file, str):
         sources.complaints.append(f"{where}: a file's name is expected, not {_kind(file)}")
         return
+    sources.secret_files.append(FilePath(file).absolute())
     try:
         text = FilePath(file).read_text().strip()
     except (OSError, UnicodeDecodeError) as e:

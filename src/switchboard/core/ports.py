@@ -236,6 +236,9 @@ class Provider(Protocol):
     def list_models(self) -> Call | None:
         """The call that asks which models there are; None where there is nothing to ask."""
 
+    def probe(self) -> Call | None:
+        """A call without cost that shows whether it can be reached and takes its key; None where there is none."""
+
 
 class Surface(Protocol):
     """What is asked and answered on a family of paths."""

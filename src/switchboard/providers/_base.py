@@ -122,6 +122,10 @@ class HttpProvider:
         """The path of `operation`, behind that of the base URL."""
         return "/chat/completions"
 
+    def probe_path(self) -> str:
+        """What is asked to see whether it can be reached and takes its key: answered with JSON."""
+        return "/models"
+
     def key_line(self, key: str) -> tuple[str, str]:
         """The header that carries a key."""
         return "authorization", f"Bearer {key}"
@@ -147,6 +151,9 @@ class HttpProvider:
         if self.models_path is None:
             return None
         return self._call(b"GET", (self.endpoint.path + self.models_path).encode(), b"", b"")
+
+    def probe(self) -> Call | None:
+        return self._call(b"GET", (self.endpoint.path + self.probe_path()).encode(), b"", b"")
 
     def another_key(self, call: Call, tried: int) -> bool:
         if call.key == self._key:  # else another request has moved on already

@@ -45,6 +45,9 @@ class AzureProvider(HttpProvider):
             return "/chat/completions"
         return f"/deployments/{quote(model, safe='')}/chat/completions?api-version={self.row.api_version}"
 
+    def probe_path(self) -> str:
+        return f"/models?api-version={self.row.api_version}" if self._dated else "/models"
+
     def key_line(self, key: str) -> tuple[str, str]:
         return ("authorization", f"Bearer {key}") if self.row.key_style == "bearer" else ("api-key", key)
 

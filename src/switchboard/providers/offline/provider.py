@@ -36,6 +36,9 @@ class OfflineProvider:
     def call(self, operation: Operation, model: str, body: bytes, lines: Lines) -> Call:
         return Call(_ORIGIN, b"POST", b"/chat/completions", b"", body)
 
+    def probe(self) -> Call | None:
+        return None
+
     def another_key(self, call: Call, tried: int) -> bool:
         return False
 

@@ -27,8 +27,8 @@ def offered(run: Run, words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "answers"),
     [
-        ("switchboard ", ["serve", "check", "init", "completion", "config"]),
-        ("switchboard c", ["check", "completion", "config"]),
+        ("switchboard co", ["completion", "config"]),
+        ("switchboard --port 9 in", ["init"]),
         ("switchboard config ", ["show"]),
         ("switchboard config show --o", ["--origin"]),
         ("switchboard --port 9 serve --re", ["--reload"]),

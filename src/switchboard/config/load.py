@@ -198,7 +198,9 @@ def _flatten(sources: Sources, path: Path, value: dict[Any, Any], file: str) -> 
         found = place(here)
         stem = _stem(here)
         if stem is not None:
-            _read_secret(sources, stem, below, where)
+            # as the settings file is: whoever starts the server elsewhere means the same
+            near = FilePath(sources.file or "").parent / below if isinstance(below, str) else below
+            _read_secret(sources, stem, near, where)
         elif found is None:
             sources.complaints.append(f"{where}: {_unknown(here)}")
         elif (found.model is not None or found.table is not None) and isinstance(below, dict) and below:
@@ -297,7 +299,7 @@ def _value(text: str, is_list: bool, is_table: bool, is_secret: bool) -> Any:
 
 
 def _read_secret(sources: Sources, path: Path, file: Any, where: str) -> None:
-    if not isinstance(file, str):
+    if not isinstance(file, str | FilePath):
         sources.complaints.append(f"{where}: a file's name is expected, not {_kind(file)}")
         return
     sources.secret_files.append(FilePath(file).absolute())

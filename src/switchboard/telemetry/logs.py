@@ -48,6 +48,7 @@ class _Line(Struct, gc=False):
     tokens_in: int
     tokens_out: int
     tokens_estimated: bool
+    attempts: int
     error: str
     detail: str
 
@@ -150,6 +151,7 @@ class Log:
                     r.tokens_in,
                     r.tokens_out,
                     r.tokens_estimated,
+                    r.attempts,
                     r.error,
                     detail,
                 )
@@ -168,6 +170,8 @@ class Log:
         if r.first_byte is not None and r.streamed:
             text += f" first {r.first_byte * 1e3:.0f} ms,"
         text += f" {r.duration * 1e3:.0f} ms {r.outcome}"
+        if r.attempts > 1:
+            text += f" after {r.attempts} attempts"
         if r.error:
             text += f" {r.error}"
         if detail:

@@ -12,7 +12,8 @@ from msgspec import Struct
 class Record(Struct, gc=False):
     """A request that is over. Times are in seconds (`at` since the epoch); `first_byte` is None where none was sent.
 
-    `tokens_estimated` says that nobody counted and the figures are guessed from the length of the text.
+    `tokens_estimated` says that nobody counted and the figures are guessed from the length of the text. `attempts`
+    is how often a provider was asked.
     """
 
     at: float
@@ -34,6 +35,7 @@ class Record(Struct, gc=False):
     streamed: bool = False
     error: str = ""
     detail: str = ""
+    attempts: int = 0
 
 
 #: Records after which a batch is handed on at once: about a millisecond's work, so that no request waits longer for it.

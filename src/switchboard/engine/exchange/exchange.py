@@ -573,6 +573,7 @@ class Exchange:
                 op is not None and op.stream,
                 "" if problem is None else problem.code,
                 "" if problem is None else problem.detail or problem.message,
+                0 if self._plan is None else self._plan.asked,
             )
         )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -14,6 +14,7 @@ from starlette.exceptions import HTTPException
 
 from switchboard import __version__
 from switchboard.app.runtime import Parts, Runtime, build, secrets_of
+from switchboard.config.check import provider_type
 from switchboard.config.tree import Settings
 from switchboard.core.errors import Problem
 from switchboard.core.types import header
@@ -34,9 +35,12 @@ from switchboard.telemetry.logs import Log
 from switchboard.telemetry.metrics import Metrics
 from switchboard.telemetry.records import Ledger
 
+if TYPE_CHECKING:
+    from switchboard.telemetry.traces import Traces
+
 _log = logging.getLogger("switchboard.app")
 #: Settings that hold from the start to the end of a process.
-_FIXED = ("host", "port", "tls", "data_dir", "shutdown")
+_FIXED = ("host", "port", "tls", "data_dir", "shutdown", "traces")
 
 
 class Application:
@@ -53,6 +57,7 @@ class Application:
         self.metrics = Metrics(self.ledger)
         self.ledger.read_by(log.records)
         self.ledger.read_by(self.metrics.records)
+        self.traces = self._make_traces(settings)
         self.state = operations.State(lambda: len(self.registry.open))
         self.targets = Targets()
         self._configure_targets(settings)
@@ -94,6 +99,23 @@ class Application:
         )
         self.registry.every_tick(self._tick)
 
+    def _make_traces(self, settings: Settings) -> Traces | None:
+        if settings.traces.endpoint is None:
+            return None
+        from switchboard.telemetry.traces import Traces
+
+        headers = {k: v.get_secret_value() for k, v in settings.traces.headers.items()}
+        traces = Traces(
+            settings.traces.endpoint, service=settings.traces.service, headers=headers, kind_of=self._kind_of
+        )
+        self.ledger.read_by(traces.records)
+        return traces
+
+    def _kind_of(self, provider: str) -> str:
+        """The kind of a provider of the settings."""
+        row = self.runtime.settings.providers.get(provider)
+        return provider_type(provider, row.type if row is not None else None)
+
     def start(self, port: int) -> None:
         """Begin to tick; `port` is where the server listens."""
         self._port = port
@@ -121,6 +143,8 @@ class Application:
         for pool in self._pools.values():
             pool.close()
         self.ledger.flush()
+        if self.traces is not None:
+            self.traces.close()
 
     # ---- the runtime
 

@@ -118,6 +118,7 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     keys = [*settings.auth.access_key, *(k for p in settings.profiles.values() for k in p.access_key)]
     for p in settings.providers.values():
         keys += [*p.api_key, *p.headers.values()]
+    keys += settings.traces.headers.values()
     return tuple(k.get_secret_value() for k in keys)
 
 
@@ -226,4 +227,5 @@ def _envelope_settings(settings: Settings, origins: list[str]) -> EnvelopeSettin
         proxies=Networks(settings.trusted_proxies),
         https=settings.https == "require",
         public_url=settings.public_url or "",
+        traced=settings.traces.sample if settings.traces.endpoint is not None else 0.0,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import importlib.util
 import os
 import re
 import ssl
@@ -30,6 +31,9 @@ def check(settings: Settings, origin: Origin) -> list[str]:
     out = [*_listening(settings, origin), *_chat(settings, settings.chat, ("chat",), origin)]
     for name, profile in settings.profiles.items():
         out += _chat(settings, profile, ("profiles", name), origin)
+    if settings.traces.endpoint is not None and importlib.util.find_spec("opentelemetry.sdk") is None:
+        place = origin(("traces", "endpoint"))
+        out.append(f"{place}: traces need OpenTelemetry, which is not installed: pip install 'switchboard[otel]'")
     return [*out, *_profiles(settings, origin), *_providers(settings, origin), *_routes(settings, origin)]
 
 

@@ -19,6 +19,8 @@ KNOWN: Final[dict[str, Path]] = {
     "PORT": ("port",),
     "LOG_LEVEL": ("log", "level"),
     "ACCESS_KEY": ("auth", "access_key"),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": ("traces", "endpoint"),
+    "OTEL_SERVICE_NAME": ("traces", "service"),
     **{name: ("providers", kind.type, key) for kind in kinds().values() for name, key in kind.variables.items()},
     "AI_MODEL": ("chat", "model"),
     "AI_TEMPERATURE": ("chat", "temperature"),

@@ -124,6 +124,19 @@ class LogSettings(_Section):
     format: Literal["auto", "json", "human"] = Field("auto", description="auto: human on a terminal, else JSON.")
 
 
+class Traces(_Section):
+    """Spans of requests, for OpenTelemetry; needs the extra `otel`."""
+
+    endpoint: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        None, description="The collector, OTLP over HTTP: http://localhost:4318. Without it nothing is traced."
+    )
+    service: str = Field("switchboard", description="The name of this service in the traces.")
+    sample: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="The share of requests that begin a trace; one that belongs to a trace goes by that."
+    )
+    headers: dict[str, SecretStr] = Field({}, description="Headers for the collector.")
+
+
 class Cors(_Section):
     """Browsers' pages that may ask."""
 
@@ -292,6 +305,7 @@ class Settings(_Section):
     https: Literal["allow", "require"] = Field("allow", description="require: plain requests are redirected.")
     tls: Tls = Tls()
     log: LogSettings = LogSettings()
+    traces: Traces = Traces()
     cors: Cors = Cors()
     auth: Auth = Auth()
     limits: LimitSettings = LimitSettings()

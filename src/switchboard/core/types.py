@@ -184,12 +184,22 @@ class Call(Struct, gc=False):
         return f"<Call {self.method.decode()} {scheme}://{host}:{port}{self.target.decode()} {len(self.body)} bytes>"
 
 
+class SpanIds(Struct, frozen=True, gc=False):
+    """Ids of a request that is traced, in hexadecimal: of the trace, of the span above ("": none), of the request's own,
+    and of that for the call to a provider."""
+
+    trace: str
+    parent: str
+    server: str
+    client: str
+
+
 class Envelope(Struct, gc=False):
     """What every request gets, whatever it asks: made from its head by `surface.envelope`, used by both shells.
 
     `headers` go on the answer, errors included (request id, CORS, …). `peer` is the client's address as far as trusted
     proxies can tell. `trace` is a header line to pass on to the provider, or b"". `problem` is why the request is
-    refused before anything else (an unknown host, say).
+    refused before anything else (an unknown host, say). `span` is set where the request is traced.
     """
 
     request_id: str
@@ -197,3 +207,4 @@ class Envelope(Struct, gc=False):
     peer: str
     trace: Lines = b""
     problem: Problem | None = None
+    span: SpanIds | None = None

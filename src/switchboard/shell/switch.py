@@ -93,5 +93,6 @@ class Switch:
                 caller=caller,
                 error="" if problem is None else problem.code,
                 detail="" if problem is None else problem.detail or problem.message,
+                span=envelope.span,
             )
         )

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import re
 from os import urandom
+from random import random
 from typing import Final
 from urllib.parse import quote
 
 from msgspec import Struct
 
 from switchboard.core.errors import Problem
-from switchboard.core.types import Envelope, Lines, RequestHead, header
+from switchboard.core.types import Envelope, Lines, RequestHead, SpanIds, header
 from switchboard.net.address import Networks, is_loopback, split_host
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,200})?")
+_NO_TRACE: Final = b"0" * 32  # by the specification no id
 _TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
 _EXPOSED: Final[Lines] = (
     b"access-control-expose-headers: x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
@@ -30,7 +32,9 @@ _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
 class EnvelopeSettings(Struct, frozen=True):
     """`hosts` are the names answered to (empty: any, unless `loopback`); `origins` the browsers' pages that may ask;
-    `own` this server's own origins; `proxies` whose ``x-forwarded-*`` are believed; `https` demands TLS."""
+    `own` this server's own origins; `proxies` whose ``x-forwarded-*`` are believed; `https` demands TLS; `traced` is the share of
+    requests that begin a trace (one that comes with a trace is traced as that says; 0: none is).
+    """
 
     hosts: frozenset[str] = frozenset()
     loopback: bool = True
@@ -39,6 +43,7 @@ class EnvelopeSettings(Struct, frozen=True):
     proxies: Networks = Networks([])
     https: bool = False
     public_url: str = ""
+    traced: float = 0.0
 
 
 class _RequestIds:
@@ -95,7 +100,13 @@ class Envelopes:
                 text = "This origin is not allowed; add it to `cors.origins`."
                 problem = problem or Problem("ORIGIN_NOT_ALLOWED", text)
         trace = self._trace(head) if b"traceparent" in h else b""
-        return Envelope(request_id.decode(), lines, peer, trace, problem)
+        span = None
+        if s.traced:
+            span = self._span(trace)
+            if span is not None:
+                state = trace.partition(b"\r\n")[2]
+                trace = f"traceparent: 00-{span.trace}-{span.client}-01\r\n".encode() + state
+        return Envelope(request_id.decode(), lines, peer, trace, problem, span)
 
     def _host(self, value: bytes) -> Problem | None:
         known = self._hosts.get(value)
@@ -166,9 +177,21 @@ class Envelopes:
         scheme = head.headers.get(b"x-forwarded-proto", b"").decode("latin-1").split(",")[-1].strip().lower()
         return peer[:64], scheme if scheme in ("http", "https") else head.scheme
 
+    def _span(self, trace: Lines) -> SpanIds | None:
+        """The ids of a request that is traced. `trace` is the client's line of the trace that it belongs to, or b""."""
+        new = (
+            self._new_id() + self._new_id() + self._new_id()
+        ).decode()  # 72 digits: 32 for the trace, 16 for each span
+        if trace:
+            _, trace_id, parent, flags = trace[13:68].decode().split("-")
+            return SpanIds(trace_id, parent, new[32:48], new[48:64]) if int(flags, 16) & 1 else None
+        if random() >= self._s.traced:  # noqa: S311  a sample
+            return None
+        return SpanIds(new[:32], "", new[32:48], new[48:64])
+
     def _trace(self, head: RequestHead) -> bytes:
         parent = head.headers[b"traceparent"]
-        if not _TRACEPARENT.fullmatch(parent):
+        if not _TRACEPARENT.fullmatch(parent) or parent[3:35] == _NO_TRACE or parent[36:52] == _NO_TRACE[:16]:
             return b""
         line = b"traceparent: " + parent + b"\r\n"
         state = head.headers.get(b"tracestate")

@@ -8,12 +8,14 @@ from typing import Final
 
 from msgspec import Struct
 
+from switchboard.core.types import SpanIds
+
 
 class Record(Struct, gc=False):
     """A request that is over. Times are in seconds (`at` since the epoch); `first_byte` is None where none was sent.
 
     `tokens_estimated` says that nobody counted and the figures are guessed from the length of the text. `attempts`
-    is how often a provider was asked.
+    is how often a provider was asked, `called` when last, in seconds from the beginning.
     """
 
     at: float
@@ -36,6 +38,8 @@ class Record(Struct, gc=False):
     error: str = ""
     detail: str = ""
     attempts: int = 0
+    called: float = 0.0
+    span: SpanIds | None = None
 
 
 #: Records after which a batch is handed on at once: about a millisecond's work, so that no request waits longer for it.

@@ -574,6 +574,8 @@ class Exchange:
                 "" if problem is None else problem.code,
                 "" if problem is None else problem.detail or problem.message,
                 0 if self._plan is None else self._plan.asked,
+                self._attempt_began - self._began if self._attempt_began else 0.0,
+                self._envelope.span,
             )
         )
 

@@ -45,7 +45,10 @@ SETTINGS = {
     "auth": {"access_key": KEY},
     "limits": {"requests_per_minute": 1_000_000_000},
     "log": {"format": "json"},
-    "providers": {"mock": {"base_url": f"http://127.0.0.1:{MOCK}/v1"}},
+    "providers": {
+        "mock": {"base_url": f"http://127.0.0.1:{MOCK}/v1"},
+        "messages": {"type": "anthropic", "base_url": f"http://127.0.0.1:{MOCK}", "api_key": "sk-ant-bench"},
+    },
 }
 
 #: What has to hold: figure, the most it may be, and in what it is said.
@@ -57,6 +60,9 @@ LIMITS = {
     "chunk to simple, 50 streams": (2.5, "× nginx"),
     "chunk to simple, 200 streams": (2.5, "× nginx"),
     "chunk to simple, flat out": (2.5, "× nginx"),
+    "chunk from Anthropic, 50 streams": (3.0, "× nginx"),
+    "chunk from Anthropic, 200 streams": (3.0, "× nginx"),
+    "chunk from Anthropic, flat out": (3.0, "× nginx"),
     "open stream": (30.0, "KB"),
     "at rest": (80.0, "MB"),
 }
@@ -172,13 +178,13 @@ def cost(server: Process, mock: Process, run: Callable[[], dict[str, Any]], unit
 
 
 def costs(
-    server: Process, mock: Process, port: int, seconds: int, path: str = "/v1/chat/completions"
+    server: Process, mock: Process, port: int, seconds: int, path: str = "/v1/chat/completions", provider: str = ""
 ) -> dict[str, float]:
-    """What chunks cost in each situation, in µs."""
+    """What chunks cost in each situation, in µs. `provider` goes before the model's name."""
     situations = {
-        "50 streams": (50, "mock-100-10000"),
-        "200 streams": (200, "mock-100-10000"),
-        "flat out": (20, "mock-100-0"),
+        "50 streams": (50, f"{provider}mock-100-10000"),
+        "200 streams": (200, f"{provider}mock-100-10000"),
+        "flat out": (20, f"{provider}mock-100-0"),
     }
     return {
         name: cost(server, mock, lambda n=n, model=model: streams(port, path, n, seconds, model), "events")  # type: ignore[misc]
@@ -200,15 +206,18 @@ def round_of(rows: dict[str, list[float]], raw: dict[str, list[float]], seconds:
     request = cost(g, mock, lambda: requests(GATEWAY, seconds), "requests")
     passed = costs(g, mock, GATEWAY, seconds)
     simple = costs(g, mock, GATEWAY, seconds, "/api/chat?format=simple")
+    translated = costs(g, mock, GATEWAY, seconds, provider="messages/")
     g.stop()
     found = {"request": request / base_request, "at rest": rest / 1e6}
     found |= {f"chunk, {k}": v / base[k] for k, v in passed.items()}
     found |= {f"chunk to simple, {k}": v / base[k] for k, v in simple.items()}
+    found |= {f"chunk from Anthropic, {k}": v / base[k] for k, v in translated.items()}
     for name, value in found.items():
         rows.setdefault(name, []).append(value)
     times = {"nginx request": base_request, "request": request}
     times |= {f"nginx chunk, {k}": v for k, v in base.items()} | {f"chunk, {k}": v for k, v in passed.items()}
     times |= {f"chunk to simple, {k}": v for k, v in simple.items()}
+    times |= {f"chunk from Anthropic, {k}": v for k, v in translated.items()}
     for name, value in times.items():
         raw.setdefault(name, []).append(value)
 

@@ -1,4 +1,5 @@
-/* The upstream of the bench: answers OpenAI's chat wire, in C so that it is never what is measured.
+/* The upstream of the bench: answers OpenAI's chat wire (and streams Anthropic's, on paths that end in /messages), in C so
+ * that it is never what is measured.
  *
  *   mock PORT
  *
@@ -26,7 +27,7 @@
 struct peer {
     int fd, at;             /* place in the heap, -1: not waiting for time */
     long left;              /* events still to send; -1: no stream */
-    int usage, blocked;
+    int usage, blocked, messages;
     uint64_t gap, due;      /* nanoseconds */
     char *held;             /* what the socket did not take */
     int held_n, in_n;
@@ -110,10 +111,34 @@ static int send_all(struct peer *p, const char *data, int n)
 #define CHUNK_HEAD "data: {\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1750000000," \
     "\"model\":\"bench-model-2026-01-01\",\"system_fingerprint\":\"fp_0123456789\","
 
+/* Anthropic's: a name and a JSON object each */
+static int message_event(struct peer *p)
+{
+    char text[1024], framed[1100];
+    int n = 0;
+    if (p->left > 0) {
+        n = sprintf(text, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,"
+            "\"delta\":{\"type\":\"text_delta\",\"text\":\"a few more words %ld \"}}\n\n", p->left);
+        p->left--;
+        return send_all(p, framed, sprintf(framed, "%x\r\n%s\r\n", n, text));
+    }
+    n = sprintf(text, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+        "event: message_delta\ndata: {\"type\":\"message_delta\",\"delta\":{\"stop_reason\":\"end_turn\",\"stop_sequence\":null},"
+        "\"usage\":{\"output_tokens\":100}}\n\nevent: message_stop\ndata: {\"type\":\"message_stop\"}\n\n");
+    p->left = -1;
+    return send_all(p, framed, sprintf(framed, "%x\r\n%s\r\n0\r\n\r\n", n, text));
+}
+
+static const char *MESSAGE_HEAD = "event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"msg_bench\","
+    "\"type\":\"message\",\"role\":\"assistant\",\"model\":\"bench-model\",\"content\":[],\"stop_reason\":null,"
+    "\"usage\":{\"input_tokens\":20,\"output_tokens\":1}}}\n\nevent: content_block_start\ndata: {\"type\":"
+    "\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
+
 static int event(struct peer *p)
 {
     char text[1024], framed[1100];
     int n;
+    if (p->messages) return message_event(p);
     if (p->left > 0) {
         n = sprintf(text, CHUNK_HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a few more words %ld \"},"
             "\"logprobs\":null,\"finish_reason\":null}]}\n\n", p->left);
@@ -163,7 +188,11 @@ static int answer(struct peer *p, const char *body)
     p->gap = gap * 1000ull;
     p->due = now();
     const char *head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
-    return send_all(p, head, strlen(head)) && go_on(p);
+    char begun[1024];
+    p->messages = strstr(p->in, "/messages HTTP/1.1") != NULL;
+    if (!send_all(p, head, strlen(head))) return 0;
+    if (p->messages && !send_all(p, begun, sprintf(begun, "%zx\r\n%s\r\n", strlen(MESSAGE_HEAD), MESSAGE_HEAD))) return 0;
+    return go_on(p);
 }
 
 static void readable(struct peer *p)

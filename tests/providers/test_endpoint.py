@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from switchboard.providers._base import endpoint
+from switchboard.providers.base import endpoint
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from switchboard.policy.ratelimit import RequestRate
 from switchboard.policy.retirement import Retirements
 from switchboard.policy.routing import Entry, Routing
 from switchboard.providers import kinds
-from switchboard.providers._base import Row
+from switchboard.providers.base import Row
 from switchboard.shell.switch import Routes
 from switchboard.surface.anthropic_v1 import Messages
 from switchboard.surface.envelope import Envelopes, EnvelopeSettings

@@ -20,7 +20,7 @@ from switchboard.dialects.openai_chat import OpenAIDecoder
 from switchboard.engine.exchange import Exchange
 from switchboard.net.dial import TcpDialer
 from switchboard.net.http import UpstreamPool
-from switchboard.providers._base import endpoint
+from switchboard.providers.base import endpoint
 from switchboard.shell.asgi import header_pairs
 from switchboard.telemetry.logs import Log, Output
 

@@ -20,7 +20,7 @@ from switchboard.net.address import Networks
 from switchboard.policy.profile import LOCKABLE
 from switchboard.policy.routing import MODEL_NAME
 from switchboard.providers import kinds
-from switchboard.providers._base import endpoint
+from switchboard.providers.base import endpoint
 from switchboard.surface.web_chat import FORMATS
 
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -9,7 +9,7 @@ import importlib
 import pkgutil
 from functools import cache
 
-from switchboard.providers._base import Kind
+from switchboard.providers.base import Kind
 
 __all__ = ["Kind", "kinds"]
 
@@ -17,10 +17,8 @@ __all__ = ["Kind", "kinds"]
 @cache
 def kinds() -> dict[str, Kind]:
     """The kinds of providers by type, those first that the settings look at first for a key."""
-    found = []
-    for module in pkgutil.iter_modules(__path__):
-        if not module.name.startswith("_"):
-            found.append(importlib.import_module(f"{__name__}.{module.name}").KIND)
+    modules = [importlib.import_module(f"{__name__}.{m.name}") for m in pkgutil.iter_modules(__path__)]
+    found: list[Kind] = [m.KIND for m in modules if hasattr(m, "KIND")]
     first = ("openai", "azure", "anthropic")
     found.sort(key=lambda k: (first.index(k.type) if k.type in first else len(first), k.type))
     return {k.type: k for k in found}

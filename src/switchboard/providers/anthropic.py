@@ -5,7 +5,7 @@ from __future__ import annotations
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.types import Operation
 from switchboard.dialects.anthropic_messages import AnthropicMessages
-from switchboard.providers._base import Endpoint, HttpProvider, Kind, endpoint
+from switchboard.providers.base import Endpoint, HttpProvider, Kind, endpoint
 
 #: Newer versions refuse temperature and the like, which clients of the other dialects send; one that speaks this
 #: dialect brings its own version.

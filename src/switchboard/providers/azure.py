@@ -13,7 +13,7 @@ from urllib.parse import quote
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.types import Operation
 from switchboard.dialects.openai_chat import OpenAIChat
-from switchboard.providers._base import Endpoint, HttpProvider, Kind, endpoint
+from switchboard.providers.base import Endpoint, HttpProvider, Kind, endpoint
 
 _DATED: Final = re.compile(r"\d{4}-\d\d-\d\d(?:-preview)?")
 _REASONING: Final = re.compile(r"(?:o\d|gpt-[5-9]).*")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.dialects.openai_chat import OpenAIChat
-from switchboard.providers._base import HttpProvider, Kind
+from switchboard.providers.base import HttpProvider, Kind
 
 
 class CompatibleProvider(HttpProvider):

@@ -6,7 +6,7 @@ import re
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.dialects.openai_chat import OpenAIChat
-from switchboard.providers._base import HttpProvider, Kind
+from switchboard.providers.base import HttpProvider, Kind
 
 #: Models that think before they answer: they take an effort and no sampling parameters.
 _REASONING = re.compile(r"(?:o\d|gpt-[5-9]).*")

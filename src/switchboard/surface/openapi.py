@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from switchboard.dialects._openai_shapes import ChatRequest
+from switchboard.dialects.anthropic_messages.shapes import MessagesRequest
 from switchboard.surface.operations import error_schema
 from switchboard.surface.web_chat import FORMATS
 
@@ -21,14 +22,43 @@ _COMPLETION = {
     "usage": {"prompt_tokens": 2, "completion_tokens": 2, "total_tokens": 4},
 }
 
+_MESSAGES_HELLO = _HELLO | {"model": "echo", "max_tokens": 1024}
+_MESSAGE = {
+    "id": "msg_1",
+    "type": "message",
+    "role": "assistant",
+    "model": "echo",
+    "content": [{"type": "text", "text": "Hello there"}],
+    "stop_reason": "end_turn",
+    "stop_sequence": None,
+    "usage": {"input_tokens": 2, "output_tokens": 2},
+}
+_MESSAGE_EVENT = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello "}}\n\n'
+_ANTHROPIC_ERROR = {
+    "type": "object",
+    "properties": {
+        "type": {"const": "error"},
+        "error": {
+            "type": "object",
+            "properties": {"type": {"type": "string"}, "message": {"type": "string"}},
+            "required": ["type", "message"],
+        },
+        "request_id": {"type": "string"},
+    },
+    "required": ["type", "error", "request_id"],
+}
+
 
 def extend(document: dict[str, Any], chat_paths: list[str]) -> dict[str, Any]:
     """Add the hot endpoints and the key to FastAPI's `document`. `chat_paths` are where the web chat is served."""
     schemas = document.setdefault("components", {}).setdefault("schemas", {})
-    (chat,), components = msgspec.json.schema_components([ChatRequest], ref_template="#/components/schemas/{name}")
+    (chat, messages), components = msgspec.json.schema_components(
+        [ChatRequest, MessagesRequest], ref_template="#/components/schemas/{name}"
+    )
     schemas.update(components)
     schemas["OpenAIError"] = error_schema(openai=True)
     schemas["Error"] = error_schema(openai=False)
+    schemas["AnthropicError"] = _ANTHROPIC_ERROR
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{}, {"key": []}]
     paths = document["paths"]
@@ -38,6 +68,7 @@ def extend(document: dict[str, Any], chat_paths: list[str]) -> dict[str, Any]:
     for name in ("HTTPValidationError", "ValidationError"):
         schemas.pop(name, None)
     paths["/v1/chat/completions"] = {"post": _completions(chat)}
+    paths["/v1/messages"] = {"post": _messages(messages)}
     for path in chat_paths:
         paths[path] = {"post": _web_chat(chat)}
     return document
@@ -53,6 +84,21 @@ def _completions(request: dict[str, Any]) -> dict[str, Any]:
         "requestBody": _body(request, {"whole": _HELLO | {"model": "echo"}, "streamed": stream}),
         "responses": _responses(
             "OpenAIError", {"application/json": {"example": _COMPLETION}, "text/event-stream": {"example": _CHUNK}}
+        ),
+    }
+
+
+def _messages(request: dict[str, Any]) -> dict[str, Any]:
+    stream = _MESSAGES_HELLO | {"stream": True}
+    return {
+        "tags": ["chat"],
+        "summary": "Anthropic's Messages",
+        "description": "As Anthropic's own, over any provider; to Anthropic itself members go untouched.",
+        "operationId": "v1_messages",
+        "requestBody": _body(request, {"whole": _MESSAGES_HELLO, "streamed": stream}),
+        "responses": _responses(
+            "AnthropicError",
+            {"application/json": {"example": _MESSAGE}, "text/event-stream": {"example": _MESSAGE_EVENT}},
         ),
     }
 

@@ -19,7 +19,7 @@ class Losses:
             self.names.append(name)
 
 
-def read_messages(request: shapes.Request, losses: Losses) -> list[dict[str, Any]]:
+def read_messages(request: shapes.MessagesRequest, losses: Losses) -> list[dict[str, Any]]:
     """The conversation with its system prompt, as OpenAI writes it. `losses` is told what cannot be said there."""
     out: list[dict[str, Any]] = []
     if request.system:

@@ -17,7 +17,7 @@ _HEADERS: Final = (b"anthropic-version", b"anthropic-beta")
 _SAME: Final = ("max_tokens", "temperature", "top_p", "top_k")
 _CHOICES: Final = {"auto": "auto", "any": "required", "none": "none"}
 _EFFORTS: Final = {"low": "low", "medium": "medium", "high": "high", "xhigh": "high", "max": "high"}
-_READ: Final = frozenset(shapes.Request.__struct_fields__)
+_READ: Final = frozenset(shapes.MessagesRequest.__struct_fields__)
 #: Members that ask for nothing where they hold these values.
 _IDLE: Final[dict[str, tuple[Any, ...]]] = {"service_tier": ("auto",), "speed": ("standard",)}
 #: From how many tokens of thinking on it counts as medium and as high effort.
@@ -46,14 +46,14 @@ def read_request(body: Any, raw: bytes, headers: Headers) -> Generate:
     )
 
 
-def _check(body: Any) -> shapes.Request:
+def _check(body: Any) -> shapes.MessagesRequest:
     if not isinstance(body, dict):
         raise Problem("INVALID_REQUEST", "The body must be a JSON object.")
     for name in ("messages", "max_tokens"):
         if name not in body:
             raise Problem("INVALID_REQUEST", f"{name}: this field is required.", param=name)
     try:
-        request = msgspec.convert(body, shapes.Request)
+        request = msgspec.convert(body, shapes.MessagesRequest)
     except msgspec.ValidationError as e:
         raise invalid(str(e), "user, assistant, system") from None
     if not request.messages:
@@ -71,7 +71,7 @@ def _check(body: Any) -> shapes.Request:
     return request
 
 
-def _params(request: shapes.Request, body: dict[str, Any], losses: Losses) -> dict[str, Any]:
+def _params(request: shapes.MessagesRequest, body: dict[str, Any], losses: Losses) -> dict[str, Any]:
     params: dict[str, Any] = {n: body[n] for n in _SAME if body.get(n) is not None}
     if request.stop_sequences:
         params["stop"] = request.stop_sequences
@@ -120,7 +120,7 @@ def _tool_choice(choice: dict[str, Any], losses: Losses) -> dict[str, Any]:
     return out
 
 
-def _thinking(request: shapes.Request, params: dict[str, Any], losses: Losses) -> None:
+def _thinking(request: shapes.MessagesRequest, params: dict[str, Any], losses: Losses) -> None:
     """How much to think, and in which form to answer."""
     output = request.output_config or {}
     effort = _EFFORTS.get(str(output.get("effort")))

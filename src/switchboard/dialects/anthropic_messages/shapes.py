@@ -13,17 +13,17 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from switchboard.core.types import Usage
 
 
-class Message(Struct):
+class Turn(Struct):
     """A message of a request, as far as it is checked."""
 
     role: Literal["user", "assistant", "system"]
     content: str | list[dict[str, Any]]
 
 
-class Request(Struct):
+class MessagesRequest(Struct):
     """A request, as far as it is checked; other members go along untouched where the provider speaks this dialect."""
 
-    messages: list[Message]
+    messages: list[Turn]
     max_tokens: int
     model: str | None = None
     stream: bool | None = None

@@ -4,7 +4,7 @@
 """
 
 from switchboard.core.ports import Provider, Transport
-from switchboard.providers._base import Kind, Row
+from switchboard.providers.base import Kind, Row
 from switchboard.providers.offline.provider import OfflineProvider
 
 __all__ = ["KIND", "OfflineProvider"]

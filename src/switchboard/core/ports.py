@@ -191,7 +191,8 @@ class ProviderDialect(Protocol):
     name: str
 
     def build(self, op: Generate, model: str, capabilities: Capabilities) -> bytes:
-        """The body of a call for `op` to `model`; notes in `op.dropped` what this wire cannot carry."""
+        """The body of a call for `op` to `model`; notes in `op.dropped` what this wire cannot carry, and leaves `op` as it is
+        otherwise, for it may be asked of another target yet."""
 
     def decoder(self, context: Context) -> Decoder:
         """What reads one streamed answer."""

@@ -114,7 +114,6 @@ def _translated(op: Generate, model: str) -> dict[str, Any]:
     for name, value in params.items():
         if name not in _READ and value not in _IDLE.get(name, ()):
             op.drop(name)
-    op.choices = 1
     if op.stream:
         body["stream"] = True
     return body

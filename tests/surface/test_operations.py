@@ -112,3 +112,12 @@ async def test_an_authorization_of_another_kind_never_becomes_a_key(shell: str) 
         assert (await g.ask("/v1/models", None, basic | {"x-api-key": "k"})).status == 200
         assert (await g.ask("/v1/models", None, basic)).status == 401
         assert (await g.ask("/api/chat", chat("x"), basic)).status == 401
+
+
+async def test_models_as_anthropic_s_clients_read_them(shell: str) -> None:
+    async with gateway(shell) as g:
+        a = await g.ask("/v1/models", None, {"anthropic-version": "2023-06-01"}, method="GET")
+        first, *_, last = a.json["data"]
+        assert (first["id"], first["type"]) == ("echo", "model")
+        assert (a.json["has_more"], a.json["first_id"], a.json["last_id"]) == (False, "echo", last["id"])
+        assert first["created_at"].endswith("Z")

@@ -59,7 +59,7 @@ def build(settings: Settings, parts: Parts) -> Runtime:
     """Everything that the settings say, ready to serve."""
     chosen = default_provider(settings)
     rows = dict(settings.providers)
-    for name in (chosen, *_named(settings)):
+    for name in (chosen, *named_providers(settings)):
         rows.setdefault(name, ProviderSettings())
     providers = {name: make_provider(name, row, settings, parts.pool) for name, row in rows.items()}
     entries = {
@@ -106,7 +106,7 @@ def default_provider(settings: Settings) -> str:
     return "offline" if asked_for or is_loopback(settings.host) else "openai"
 
 
-def _named(settings: Settings) -> list[str]:
+def named_providers(settings: Settings) -> list[str]:
     """Providers that are spoken of without a row of their own."""
     chats = [settings.chat, *settings.profiles.values()]
     targets = [e.target.partition("/")[0] for entries in settings.routes.values() for e in entries]

@@ -18,7 +18,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from switchboard.app import default_provider
-from switchboard.app.runtime import make_provider
+from switchboard.app.runtime import make_provider, named_providers
 from switchboard.cli.run_file import data_folder, find
 from switchboard.config.check import provider_type
 from switchboard.config.load import SettingsError, load
@@ -150,7 +150,8 @@ async def _providers(
 ) -> list[Check]:
     chosen = default_provider(settings)
     rows = dict(settings.providers)
-    rows.setdefault(chosen, ProviderSettings())
+    for name in (chosen, *named_providers(settings)):
+        rows.setdefault(name, ProviderSettings())
     pools: dict[str | None, UpstreamPool] = {}
 
     def pool(ca_file: str | None) -> UpstreamPool:

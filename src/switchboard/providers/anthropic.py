@@ -17,6 +17,7 @@ class AnthropicProvider(HttpProvider):
 
     capabilities = Capabilities(openai_like=False, stream_usage=False, top_k=True, lifecycle="anthropic")
     chat = AnthropicMessages()
+    models_path = "/models?limit=1000"
 
     def read_base_url(self, base_url: str) -> Endpoint:
         place = endpoint(base_url)

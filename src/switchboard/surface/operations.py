@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, Field
 
 from switchboard import __version__
-from switchboard.core.clock import now
+from switchboard.core.clock import now, wall_iso
 from switchboard.core.errors import Problem
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.gate import Gate
@@ -63,6 +63,30 @@ class ModelList(BaseModel):
 
     object: str = "list"
     data: list[Model]
+
+
+class AnthropicModel(BaseModel):
+    """Anthropic's model object."""
+
+    id: str = Field(examples=["echo"])
+    type: str = "model"
+    display_name: str
+    created_at: str = Field(examples=["2025-06-15T15:06:40.000Z"])
+
+
+class AnthropicModelList(BaseModel):
+    """Anthropic's list of models; it has one page."""
+
+    data: list[AnthropicModel]
+    has_more: bool = False
+    first_id: str | None
+    last_id: str | None
+
+
+def _as_anthropic(models: list[Model]) -> AnthropicModelList:
+    data = [AnthropicModel(id=m.id, display_name=m.id, created_at=wall_iso(float(m.created))) for m in models]
+    ends = (data[0].id, data[-1].id) if data else (None, None)
+    return AnthropicModelList(data=data, first_id=ends[0], last_id=ends[1])
 
 
 class State:
@@ -123,8 +147,10 @@ def router(
         return Response(metrics.expose(), headers={"content-type": CONTENT_TYPE})
 
     @r.get("/v1/models", tags=["models"], summary="List models")
-    async def models(request: Request) -> ModelList:
-        return ModelList(data=[Model(**m) for m in await catalog().models(_profile(request))])
+    async def models(request: Request) -> ModelList | AnthropicModelList:
+        """OpenAI's list; Anthropic's for a client that sends `anthropic-version`."""
+        found = [Model(**m) for m in await catalog().models(_profile(request))]
+        return _as_anthropic(found) if "anthropic-version" in request.headers else ModelList(data=found)
 
     @r.get(
         "/v1/models/{model:path}", tags=["models"], summary="One model", responses={404: {"description": "No such."}}

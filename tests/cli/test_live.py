@@ -19,7 +19,7 @@ import pytest
 from support.client import Answer, Connection, ask, chat, request
 from support.process import BIN, Program, program
 from switchboard.config.names import KNOWN
-from switchboard.net.script import Again, Request, ScriptServer, Wait, answer, chunk, stream_head
+from switchboard.net.script import Request, ScriptServer, Step, Wait, answer, chunk, stream_head
 
 pytestmark = pytest.mark.anyio
 
@@ -67,8 +67,8 @@ async def reloaded(p: Program, text: str = "settings were read anew") -> dict[st
     return dict(json.loads((await asyncio.to_thread(p.wait_for, text)).string))
 
 
-async def reloads(port: int) -> dict[str, float]:
-    text = (await ask(port, "/metrics")).text
+async def reloads(port: int, key: str = "") -> dict[str, float]:
+    text = (await ask(port, "/metrics", None, {"authorization": f"Bearer {key}"} if key else None)).text
     return {r: float(n) for r, n in re.findall(r'^switchboard_reloads_total\{result="(\w+)"\} ([\d.]+)$', text, re.M)}
 
 
@@ -96,30 +96,29 @@ def contents(a: Answer) -> str:
 # ---- streams
 
 
-@pytest.mark.parametrize("by_command", [True, False])
 async def test_a_reload_drops_none_of_200_streams(
-    serving: Serving, run: Run, tmp_path: Path, data: dict[str, str], by_command: bool
+    serving: Serving, run: Run, tmp_path: Path, data: dict[str, str]
 ) -> None:
     text = " ".join(f"word{n}" for n in range(30))
-    write(tmp_path, providers={"offline": {"pace": 0.12}}, chat={"model": "echo"})
+    write(tmp_path, providers={"offline": {"pace": 0.1}}, chat={"model": "echo"})
     with serving() as (p, port):
         streams = [await Connection.open(port) for _ in range(200)]
         for n, c in enumerate(streams):
             path, more = (
-                (V1, {"stream": True}) if n % 2 else ("/api/chat", {"model": "slow" if n % 20 == 0 else "echo"})
+                (V1, {"stream": True})
+                if n % 2
+                else ("/api/chat?format=simple", {"model": "slow" if n % 20 == 0 else "echo"})
             )
             await c.send(request(path, chat(text, **more)))
         answers = [asyncio.create_task(c.answer()) for c in streams]
         await asyncio.sleep(0.3)
         write(tmp_path, providers={"offline": {"pace": 0}}, chat={"model": "tool-call", "max_conversation_length": 1})
-        if by_command:
-            done = await asyncio.to_thread(run, "reload", **data)
-            assert (done.returncode, done.stderr) == (0, "")
-        else:
-            await reloaded(p)
+        await reloaded(p)
+        assert await model_of(port) == "tool-call"
+        done = await asyncio.to_thread(run, "reload", **data)
+        assert (done.returncode, done.stderr) == (0, "")
         # new ones go by the new settings already, and at the new pace
         began = time.monotonic()
-        assert await model_of(port) == "tool-call"
         late = await ask(port, V1, chat(text, stream=True))
         assert contents(late) == text and time.monotonic() - began < 2
         assert not [a for a in answers if a.done()]
@@ -137,12 +136,6 @@ async def test_a_reload_drops_none_of_200_streams(
         assert (await streams[1].answer()).json["model"] == "tool-call"
         for c in streams:
             c.close()
-        p.process.terminate()
-        await asyncio.to_thread(p.process.wait, 10)
-        p._reader.join(5)
-    lines = [json.loads(line) for line in p.said if line.startswith("{")]
-    outcomes = {line["outcome"] for line in lines if line["event"] == "request"}
-    assert outcomes == {"ok"} or len(outcomes) == 1, outcomes
 
 
 async def test_a_stream_goes_on_though_its_provider_is_gone(serving: Serving, tmp_path: Path) -> None:
@@ -152,7 +145,15 @@ async def test_a_stream_goes_on_though_its_provider_is_gone(serving: Serving, tm
             % text.encode()
         )
 
-    script = [Request(), stream_head(), event("one "), Wait(1.2), event("two"), chunk(b"data: [DONE]\n\n"), chunk(b"")]
+    script: list[Step] = [
+        Request(),
+        stream_head(),
+        event("one "),
+        Wait(1.2),
+        event("two"),
+        chunk(b"data: [DONE]\n\n"),
+        chunk(b""),
+    ]
     async with ScriptServer(script) as upstream:
         write(tmp_path, providers={"up": {"base_url": upstream.base_url}, "offline": {}})
         with serving() as (p, port):
@@ -190,11 +191,16 @@ async def test_many_signals_at_once(serving: Serving, tmp_path: Path) -> None:
         await until(changed, 5)
         assert (await stream).whole
         counted = await reloads(port)
-        assert counted["failed"] == 0 and 1 <= counted["ok"] <= 31
-        # the last one is not lost
-        write(tmp_path, chat={"model": "echo"})
-        await reloaded(p)
-        assert await model_of(port) == "echo"
+        assert counted["failed"] == 0 and 1 <= counted["ok"] <= 30
+        # one that comes while another is under way is not lost
+        for n in range(20):
+            model = ("echo", "tool-call")[n % 2]
+            write(tmp_path, chat={"model": model})
+            p.process.send_signal(signal.SIGHUP)
+            await asyncio.sleep(0.002 * (n % 4))
+        assert model == "tool-call"
+        await asyncio.sleep(0.5)
+        assert await model_of(port) == "tool-call"
 
 
 async def test_what_the_log_says_changes_too(serving: Serving, tmp_path: Path) -> None:
@@ -287,12 +293,9 @@ async def test_new_access_keys_open_and_old_ones_do_not(serving: Serving, tmp_pa
 
         await until(opens_again, SOON)
         assert await status(2) == 200
-        # a file that is gone or empty, in the middle of being written, opens nothing and closes nothing
+        # a file that is empty, in the middle of being written, opens nothing and closes nothing
         key.write_text("")
         await asyncio.to_thread(p.wait_for, "settings stay as they were")
-        assert [await status(n) for n in (1, 2)] == [200, 200]
-        key.unlink()
-        await asyncio.to_thread(p.wait_for, "cannot be read")
         assert [await status(n) for n in (1, 2)] == [200, 200]
         key.write_text(f"{CANARY}-3")
 
@@ -301,8 +304,8 @@ async def test_new_access_keys_open_and_old_ones_do_not(serving: Serving, tmp_pa
 
         await until(opens_at_last, SOON)
         assert [await status(n) for n in (1, 2)] == [401, 401]
-        counted = await reloads(port)
-        assert counted["ok"] == 3 and counted["failed"] >= 2
+        counted = await reloads(port, f"{CANARY}-3")
+        assert counted["ok"] == 3 and counted["failed"] >= 1
     assert CANARY not in "".join(p.said)
 
 
@@ -315,12 +318,16 @@ async def test_secrets_as_kubernetes_mounts_them(serving: Serving, tmp_path: Pat
         os.utime(mount / f"..{n}" / "key", (1, 1))  # neither size nor time tells them apart
     (mount / "..data").symlink_to("..1")
     (mount / "key").symlink_to("..data/key")
-    write(tmp_path, auth={"access_key_file": "secrets/key"})
+    write(tmp_path)
 
     async def status(n: int) -> int:
         return (await ask(port, V1, chat(), {"authorization": f"Bearer {CANARY}-{n}"})).status
 
-    with serving() as (_, port):
+    with serving() as (p, port):
+        assert await status(2) == 200
+        # what settings name later is looked at too
+        write(tmp_path, profiles={"app": {"access_key_file": "secrets/key"}})
+        await reloaded(p)
         assert (await status(1), await status(2)) == (200, 401)
         (mount / "..new").symlink_to("..2")
         (mount / "..new").rename(mount / "..data")
@@ -332,32 +339,12 @@ async def test_secrets_as_kubernetes_mounts_them(serving: Serving, tmp_path: Pat
         assert await status(1) == 401
 
 
-async def test_files_that_settings_name_later_are_looked_at_too(serving: Serving, tmp_path: Path) -> None:
-    write(tmp_path)
-    (tmp_path / "key").write_text(f"{CANARY}-1")
-    with serving() as (p, port):
-        assert (await ask(port, V1, chat())).status == 200
-        write(tmp_path, profiles={"app": {"access_key_file": "key"}})
-        await reloaded(p)
-
-        async def status(n: int) -> int:
-            return (await ask(port, V1, chat(), {"authorization": f"Bearer {CANARY}-{n}"})).status
-
-        assert (await status(1), await status(2)) == (200, 401)
-        (tmp_path / "key").write_text(f"{CANARY}-2")
-
-        async def opens() -> bool:
-            return await status(2) == 200
-
-        await until(opens, SOON)
-
-
 async def test_the_settings_file_itself_is_read_when_somebody_says_so_only(serving: Serving, tmp_path: Path) -> None:
     (tmp_path / "key").write_text("k")
     write(tmp_path, profiles={"app": {"access_key_file": "key"}})
     with serving() as (_, port):
         write(tmp_path, profiles={"app": {"access_key_file": "key"}}, limits={"json_body": 100})
-        await asyncio.sleep(1.5)
+        await asyncio.sleep(1.2)
         body = chat("x" * 200)
         assert (await ask(port, V1, body, {"authorization": "Bearer k"})).status == 200
-        assert await reloads(port) == {"ok": 0, "failed": 0}
+        assert await reloads(port, "k") == {"ok": 0, "failed": 0}

@@ -36,6 +36,8 @@ def test_every_documents_variable_names_a_place() -> None:
         "ACCESS_KEY",
         "PORT",
         "LOG_LEVEL",
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "OTEL_SERVICE_NAME",
         "AI_MODEL",
         "AI_TEMPERATURE",
         "AI_MAX_TOKENS",

@@ -177,7 +177,8 @@ class Application:
         self.ordinary.openapi_schema = None
         self.runtime = runtime
         self.switch.routes = runtime.routes
-        return [name for name in _FIXED if getattr(before, name) != getattr(settings, name)]
+        fixed = [name for name in _FIXED if getattr(before, name) != getattr(settings, name)]
+        return fixed + (["log.format"] if before.log.format != settings.log.format else [])
 
     def _configure_targets(self, settings: Settings) -> None:
         retry, circuit = settings.retry, settings.circuit

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +18,7 @@ from switchboard.cli.run_file import find
 from switchboard.cli.settings import read
 from switchboard.config.tree import Settings
 from switchboard.core.events import Reasoning, Refusal, Text
+from switchboard.providers.base import endpoint
 
 
 class Wanted(Struct, frozen=True):
@@ -34,39 +37,65 @@ class Wanted(Struct, frozen=True):
 def run(flags: Mapping[tuple[str, ...], Any], config: str | None, wanted: Wanted) -> None:
     """Talk. Exits with 1 where an answer failed."""
     settings, _ = read(flags, config)
-    with contextlib.suppress(KeyboardInterrupt):
-        raise SystemExit(asyncio.run(_talk(settings, wanted)))
+    if wanted.url is not None:
+        try:
+            endpoint(wanted.url)
+        except ValueError as e:
+            print(f"switchboard: --url {wanted.url}: {e}", file=sys.stderr)
+            raise SystemExit(2) from None
+    try:
+        code = asyncio.run(_talk(settings, wanted))
+    except KeyboardInterrupt:
+        code = 130
+    raise SystemExit(code)
 
 
 async def _talk(settings: Settings, wanted: Wanted) -> int:
-    keys = settings.auth.access_key
-    key = wanted.key or (keys[0].get_secret_value() if keys else None)
+    key = wanted.key or terminal.key_of(settings, wanted.profile)
     url = wanted.url
     if url is None and not wanted.direct:
         running = find(settings)
-        url = public_address(settings, running[0].port) if running else None
-    line = terminal.direct(settings, wanted.profile) if url is None else terminal.server(url, key, wanted.profile)
+        url = _address(settings, running[0].port) if running else None
+    line = terminal.direct(settings, wanted.profile, key) if url is None else terminal.server(url, key, wanted.profile)
     async with line as way:
         messages: list[dict[str, Any]] = []
         if wanted.system:
             messages.append({"role": "system", "content": wanted.system})
         if wanted.message is not None or not sys.stdin.isatty():
-            text = wanted.message if wanted.message is not None else sys.stdin.read()
-            return 0 if await _say(way, messages, text.strip(), wanted.model) else 1
+            given = sys.stdin.buffer.read() if wanted.message is None else os.fsencode(wanted.message)
+            text = given.decode(errors="replace").strip()
+            return 0 if await _say(way, messages, text, wanted.model) else 1
         who = url or "the providers themselves, no server runs here"
         print(f"Talking to {who}. An empty line or Ctrl-D ends; Ctrl-C stops an answer.", file=sys.stderr)
         return await _converse(way, messages, wanted.model)
 
 
+def _address(settings: Settings, port: int) -> str:
+    """Where the server that runs here is: by itself, unless it can only be asked by its public name."""
+    plain = settings.tls.certificate is None and settings.https == "allow"
+    return public_address(settings.model_copy(update={"public_url": None}) if plain else settings, port)
+
+
 async def _converse(way: terminal.Line, messages: list[dict[str, Any]], model: str | None) -> int:
+    loop = asyncio.get_running_loop()
     while True:
-        try:
-            text = await asyncio.to_thread(input, "\n> ")
-        except EOFError:
+        text = _asked()
+        if not text:
             return 0
-        if not text.strip():
-            return 0
-        await _say(way, messages, text, model)
+        saying = loop.create_task(_say(way, messages, text, model))
+        loop.add_signal_handler(signal.SIGINT, saying.cancel)
+        with contextlib.suppress(asyncio.CancelledError):
+            await saying
+
+
+def _asked() -> str:
+    """What is typed; "" at the end. Nothing else goes on meanwhile: in a thread, Ctrl-C would have to wait for Enter."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        return os.fsencode(input("\n> ")).decode(errors="replace").strip()
+    except (EOFError, KeyboardInterrupt):
+        print()
+        return ""
 
 
 async def _say(way: terminal.Line, messages: list[dict[str, Any]], text: str, model: str | None) -> bool:
@@ -86,7 +115,7 @@ async def _say(way: terminal.Line, messages: list[dict[str, Any]], text: str, mo
     except terminal.AskError as e:
         print(f"{chr(10) if said else ''}switchboard: {e}", file=sys.stderr)
         return False
-    except (KeyboardInterrupt, asyncio.CancelledError):
+    except asyncio.CancelledError:
         if flow is not None:
             flow.abort()
         raise

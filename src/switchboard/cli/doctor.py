@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import json
 import os
@@ -103,8 +104,12 @@ def _port(settings: Settings) -> Check:
 
 def _folder(settings: Settings) -> Iterator[Check]:
     folder = data_folder(settings)
-    there = next(p for p in (folder, *folder.parents) if p.exists())
     fix = "make it writable for this user, or choose another with SWITCHBOARD_DATA_DIR"
+    try:
+        there = _nearest(folder)
+    except OSError as e:
+        yield Check("data folder", "failed", f"{folder} cannot be looked into: {e.strerror}", fix)
+        return
     if not there.is_dir():
         yield Check("data folder", "failed", f"{there} is not a folder", fix)
         return
@@ -119,6 +124,15 @@ def _folder(settings: Settings) -> Iterator[Check]:
         yield Check("disk", "warning", text, "make room: conversations and transcripts are kept there")
     else:
         yield Check("disk", "ok", text)
+
+
+def _nearest(folder: Path) -> Path:
+    """The part of a path that is there. Raises `OSError` where that cannot be told."""
+    for path in (folder, *folder.parents):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.stat()
+            return path
+    return folder
 
 
 def _writable(folder: Path) -> bool:
@@ -263,7 +277,13 @@ def _in_use(settings: Settings) -> Iterator[tuple[str, str, str]]:
         model = chat.model or (kinds()[lifecycle(provider)].model if place == "chat" else "")
         for name in [model, *chat.models]:
             if name and name not in settings.routes:
-                yield name, lifecycle(provider), f"{place}.model" if name == model else f"{place}.models"
+                where = f"{place}.model" if name == model else f"{place}.models"
+                row = settings.providers.get(provider)
+                own, slash, rest = name.partition("/")  # a model may be named with its provider
+                if slash and rest and own in settings.providers and name not in (row.models if row else ()):
+                    yield rest, lifecycle(own), where
+                else:
+                    yield name, lifecycle(provider), where
     for name, row in settings.providers.items():
         for model in row.models:
             yield model, lifecycle(name), f"providers.{name}.models"

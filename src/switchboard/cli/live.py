@@ -5,18 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Final
 
 from switchboard.app import Application
 from switchboard.cli.run_file import RunFile
-from switchboard.config.load import SettingsError, Sources, load
+from switchboard.config.load import SettingsError, Sources, load, stamp
 from switchboard.config.tree import Settings
 
 #: Seconds between two looks at the files of secrets.
 LOOK: Final = 1.0
-_Stamp = tuple[int, int, int]
 
 
 class LiveSettings:
@@ -28,16 +27,26 @@ class LiveSettings:
         self._app = app
         self._flags = flags
         self._config = config
-        self._stamps = _stamps(sources)
+        self._stamps = sources.secret_files
+        self._at_terminal = sys.stderr.isatty()
         self._looked = 0.0
         self._wanted = False
         self._task: asyncio.Task[None] | None = None
         self._run_file: RunFile | None = None
 
-    def start(self, run_file: RunFile | None) -> None:
-        """Begin to listen for SIGHUP; `run_file` is told what became of each reading."""
+    def listen(self) -> None:
+        """Read the settings anew on SIGHUP. It also comes when a terminal is closed: then the server ends."""
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._signalled)
+
+    def tell(self, run_file: RunFile) -> None:
+        """From now on `run_file` is told what becomes of each reading."""
         self._run_file = run_file
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
+
+    def _signalled(self) -> None:
+        if self._at_terminal and _hung_up():
+            os.kill(os.getpid(), signal.SIGTERM)
+        else:
+            self.reload()
 
     def reload(self) -> None:
         """Read the settings anew. What is asked for while that is under way follows it."""
@@ -50,7 +59,7 @@ class LiveSettings:
         if at - self._looked < LOOK or not self._stamps:
             return
         self._looked = at
-        now = {path: _stamp(path) for path in self._stamps}
+        now = {path: stamp(path) for path in self._stamps}
         if now != self._stamps:
             self._stamps = now
             self._app.log.say("INFO", "the file of a secret has changed: reading the settings anew")
@@ -70,7 +79,7 @@ class LiveSettings:
 
     def _take(self, settings: Settings, sources: Sources) -> None:
         fixed = self._app.reload(settings)
-        self._stamps = _stamps(sources)
+        self._stamps = sources.secret_files
         text = "the settings were read anew"
         if fixed:
             text += f"; a restart is needed for {', '.join(fixed)}"
@@ -93,14 +102,10 @@ class LiveSettings:
             self._run_file.close()
 
 
-def _stamps(sources: Sources) -> dict[Path, _Stamp | None]:
-    return {path: _stamp(path) for path in sources.secret_files}
-
-
-def _stamp(path: Path) -> _Stamp | None:
-    """What tells that a file is another one, or has other content."""
+def _hung_up() -> bool:
+    """Whether the terminal that a server was started from is gone."""
     try:
-        s = path.stat()
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:
-        return None
-    return s.st_ino, s.st_mtime_ns, s.st_size
+        return True
+    return False

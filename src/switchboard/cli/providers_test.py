@@ -23,6 +23,9 @@ def run(flags: Mapping[tuple[str, ...], Any], config: str | None, name: str, mod
         known = ", ".join(dict.fromkeys([*settings.providers, *kinds()]))
         print(f"switchboard: there is no provider '{name}'; there are {known}", file=sys.stderr)
         raise SystemExit(1)
+    if name not in settings.providers and kinds()[name].network and not kinds()[name].base_url:
+        print(f"switchboard: provider '{name}' needs a base_url: set providers.{name}.base_url", file=sys.stderr)
+        raise SystemExit(1)
     rows = settings.providers if name in settings.providers else settings.providers | {name: ProviderSettings()}
     chat = settings.chat.model_copy(update={"provider": name, "model": model, "models": [], "locked": []})
     settings = settings.model_copy(update={"providers": rows, "chat": chat, "routes": {}, "profiles": {}})
@@ -32,10 +35,10 @@ def run(flags: Mapping[tuple[str, ...], Any], config: str | None, name: str, mod
 async def _test(settings: Settings, name: str, model: str | None) -> int:
     async with terminal.direct(settings, None) as way:
         provider = way.app.runtime.providers[name]
-        check = await ask(f"provider {name}", provider, [])
         if not provider.configured:
             print("failed   it has no key; see `switchboard doctor`")
             return 1
+        check = await ask(f"provider {name}", provider, [])
         print(f"{check.state:<9}{check.text}{f' → {check.fix}' if check.fix else ''}")
         if check.state == "failed":
             return 1

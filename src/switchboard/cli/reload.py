@@ -24,7 +24,11 @@ def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
         print(f"switchboard: {_which(servers, settings)}", file=sys.stderr)
         raise SystemExit(1)
     before = servers[0]
-    os.kill(before.pid, signal.SIGHUP)
+    try:
+        os.kill(before.pid, signal.SIGHUP)
+    except OSError as e:
+        print(f"switchboard: process {before.pid} cannot be signalled: {e.strerror}", file=sys.stderr)
+        raise SystemExit(1) from None
     end = time.monotonic() + _WAIT
     while time.monotonic() < end:
         time.sleep(0.05)

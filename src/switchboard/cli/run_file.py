@@ -65,7 +65,11 @@ class RunFile:
 def find(settings: Settings) -> list[Running]:
     """The servers that run with the data folder of `settings`: the one on its port, else all of them."""
     found = []
-    for path in sorted(_folder(settings).glob("*.json")):
+    try:
+        paths = sorted(_folder(settings).glob("*.json"))
+    except OSError:  # a folder that may not be looked into
+        paths = []
+    for path in paths:
         running = _read(path)
         if running is not None:
             found.append(running)

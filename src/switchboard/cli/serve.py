@@ -34,6 +34,7 @@ from switchboard.telemetry.stalls import StallWatch
 
 def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
     """Serve until a signal comes. Exits with status 2 for bad settings, 1 when the port cannot be had."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are settings to be read anew
     settings, sources = read(flags, config)
     _raise_open_files()
     listener = _listen(settings)
@@ -97,14 +98,13 @@ async def _serve(
 def _ready(app: Application, live: LiveSettings, sources: Sources) -> None:
     """The server answers: tell people and other commands."""
     settings = app.runtime.settings
+    live.listen()
     _banner(settings, app, sources.file)
-    run_file: RunFile | None = None
     try:
-        run_file = RunFile(settings, app.port)
+        live.tell(RunFile(settings, app.port))
     except OSError as e:
         text = f"the data folder {data_folder(settings)} cannot be written ({e.strerror}): `switchboard reload` will not find this server"
         app.log.say("WARNING", text)
-    live.start(run_file)
     app.registry.every_tick(live.tick)
 
 

@@ -65,7 +65,9 @@ class Answering:
         while True:
             piece = await self._queue.get()
             if isinstance(piece, UpstreamError):
-                raise AskError(f"the answer broke off: {piece}")
+                raise AskError(
+                    f"{'the answer broke off' if self.status else 'nobody answers'}: {piece.message or piece}"
+                )
             if self.status != 200:
                 if piece is None:
                     raise AskError(_reason(bytes(refused), self.status))
@@ -179,17 +181,23 @@ async def server(base: str, key: str | None, profile: str | None) -> AsyncIterat
 
 
 @asynccontextmanager
-async def direct(settings: Settings, profile: str | None) -> AsyncIterator[Direct]:
+async def direct(settings: Settings, profile: str | None, key: str | None = None) -> AsyncIterator[Direct]:
     """The providers of `settings`, without a server."""
     output = Output(os.open(os.devnull, os.O_WRONLY))
     app = Application(settings, Log(output, level="ERROR", style="human"))
     app.start(0)
-    keys = settings.auth.access_key
     try:
-        yield Direct(app, keys[0].get_secret_value() if keys else None, profile)
+        yield Direct(app, key or key_of(settings, profile), profile)
     finally:
         app.close()
         output.close()
+
+
+def key_of(settings: Settings, profile: str | None) -> str | None:
+    """A key of the settings that opens `profile`."""
+    own = settings.profiles.get(profile or "")
+    keys = [*settings.auth.access_key, *(own.access_key if own is not None else ())]
+    return keys[0].get_secret_value() if keys else None
 
 
 def body_of(messages: list[dict[str, Any]], model: str | None, **params: Any) -> bytes:

@@ -32,15 +32,28 @@ class SettingsError(Exception):
         super().__init__("\n".join(complaints))
 
 
+Stamp = tuple[int, int, int]
+
+
+def stamp(path: FilePath) -> Stamp | None:
+    """What tells that a file is another one, or has other content; None where there is none."""
+    try:
+        s = path.stat()
+    except OSError:
+        return None
+    return s.st_ino, s.st_mtime_ns, s.st_size
+
+
 class Sources:
-    """Values by path, each with where it came from. `file` is the settings file, `secret_files` those that hold secrets."""
+    """Values by path, each with where it came from. `file` is the settings file, `secret_files` those that hold
+    secrets, each as it was when it was read."""
 
     def __init__(self) -> None:
         self.values: dict[Path, Any] = {}
         self.origins: dict[Path, str] = {}
         self.complaints: list[str] = []
         self.file: str | None = None
-        self.secret_files: list[FilePath] = []
+        self.secret_files: dict[FilePath, Stamp | None] = {}
 
     def set(self, path: Path, value: Any, origin: str) -> None:
         """`value` stands at `path` from now on, whatever stood there or below."""
@@ -302,7 +315,8 @@ def _read_secret(sources: Sources, path: Path, file: Any, where: str) -> None:
     if not isinstance(file, str | FilePath):
         sources.complaints.append(f"{where}: a file's name is expected, not {_kind(file)}")
         return
-    sources.secret_files.append(FilePath(file).absolute())
+    path_of = FilePath(file).absolute()
+    sources.secret_files[path_of] = stamp(path_of)  # before it is read: what is written meanwhile will be seen
     try:
         text = FilePath(file).read_text().strip()
     except (OSError, UnicodeDecodeError) as e:

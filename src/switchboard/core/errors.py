@@ -116,10 +116,28 @@ class Fault(StrEnum):
     EVENT = "event"  # an error as an event of a stream
 
 
+#: What providers call the kinds of error that come as an event of a stream, in place of a status.
+_STATUS_OF: Final = {
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "invalid_api_key": 401,
+    "billing_error": 402,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "rate_limit_exceeded": 429,
+    "insufficient_quota": 429,
+    "api_error": 500,
+    "timeout_error": 504,
+    "overloaded_error": 529,
+}
+
+
 class UpstreamError(Exception):
     """A failed call to a provider.
 
-    `status` (0 where there was none), `type`, `param` and `code` are the provider's own words, `message` too; none of
+    `status` (0 where there was none and none is known for the words), `type`, `param` and `code` are the provider's own words, `message` too; none of
     them is safe to show. `retry_after` is the provider's header, in seconds. `retryable` says whether the same call
     may do better later or elsewhere.
     """
@@ -136,6 +154,8 @@ class UpstreamError(Exception):
         retry_after: str | None = None,
     ) -> None:
         self.fault = fault
+        if not status and fault is Fault.EVENT:
+            status = next((_STATUS_OF[n] for n in (type, code) if n in _STATUS_OF), 0)
         self.status = status
         self.message = message
         self.type = type

@@ -135,6 +135,11 @@ class Generate(Struct):
             self.params[name] = value
         self.edits[name] = value
 
+    def asks_for(self, name: str) -> bool:
+        """Whether the request has a member `name` that says something, in whichever shape it came."""
+        native = self.native.members.get(name) if self.native is not None else None
+        return self.params.get(name) is not None or (native is not None and bytes(native) != b"null")
+
     def native_to(self, dialect: str) -> Native | None:
         """The request in the shape of `dialect`, if it came in that."""
         return self.native if self.native is not None and self.native.dialect == dialect else None

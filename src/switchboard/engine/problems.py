@@ -9,21 +9,6 @@ from switchboard.core.ports import Provider
 from switchboard.policy.retry import seconds
 
 _UNREACHABLE = (Fault.REFUSED, Fault.DNS, Fault.TLS, Fault.PROXY, Fault.RESET)
-#: What providers call the kinds of error that come as an event of a stream, in place of a status.
-_STATUS_OF = {
-    "invalid_request_error": 400,
-    "not_found_error": 404,
-    "authentication_error": 401,
-    "invalid_api_key": 401,
-    "permission_error": 403,
-    "rate_limit_error": 429,
-    "rate_limit_exceeded": 429,
-    "insufficient_quota": 429,
-    "overloaded_error": 529,
-    "request_too_large": 413,
-    "timeout_error": 504,
-    "billing_error": 402,
-}
 
 
 def problem_for(error: UpstreamError, provider: Provider) -> Problem:
@@ -47,7 +32,7 @@ def problem_for(error: UpstreamError, provider: Provider) -> Problem:
 
 
 def _answered(error: UpstreamError, title: str, detail: str) -> Problem:
-    status = error.status or _STATUS_OF.get(error.type or "") or _STATUS_OF.get(error.code or "") or 503
+    status = error.status or 503
     if status in (401, 402, 403):
         return Problem("PROVIDER_AUTH", f"{title} did not accept this server's credentials.", detail=detail)
     if status == 429:

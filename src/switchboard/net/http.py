@@ -11,6 +11,7 @@ idle is replaced once, when nothing of an answer has come. What can go wrong is 
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 import zlib
 from typing import Any, Final, cast
@@ -383,7 +384,8 @@ class UpstreamPool:
         except ssl.SSLError as e:
             error = UpstreamError(Fault.TLS, str(e))
         except OSError as e:
-            error = UpstreamError(Fault.REFUSED, e.strerror or str(e))
+            reason = os.strerror(e.errno) if e.errno is not None and e.errno > 0 else str(e)  # not the loop's own words
+            error = UpstreamError(Fault.REFUSED, reason)
         except Exception as e:  # a host's name that cannot be one, say
             error = UpstreamError(Fault.REFUSED, repr(e))
         else:

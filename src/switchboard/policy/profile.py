@@ -17,7 +17,7 @@ _LENGTHS = ("max_tokens", "max_completion_tokens")
 #: Members that are locked with another.
 _BELONGING = {
     "max_tokens": _LENGTHS,
-    "tools": ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call"),
+    "tools": ("tools", "tool_choice", "parallel_tool_calls", "functions", "function_call", "mcp_servers"),
 }
 
 
@@ -81,7 +81,7 @@ def _parameters(op: Generate, profile: Profile) -> None:
     params = op.params
     for name in profile.locked:
         for belonging in _BELONGING.get(name, (name,)):
-            if params.get(belonging) is not None:
+            if op.asks_for(belonging):
                 op.drop(belonging)
                 op.set_param(belonging, None)
     for name in ("temperature", "top_p", *_LENGTHS):

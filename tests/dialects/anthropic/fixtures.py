@@ -134,12 +134,12 @@ _DELTAS = {
 _USAGE = {"input_tokens", "output_tokens", "cache_creation_input_tokens", "cache_read_input_tokens"}
 
 
-def read_messages_stream(stream: bytes, *, whole: bool = True) -> dict[str, Any]:
+def read_messages_stream(stream: bytes, *, whole: bool = True, ours: bool = True) -> dict[str, Any]:
     """The message that an Anthropic stream builds, as the SDK puts it together.
 
     Asserts the grammar: ``message_start`` first; blocks one after the other with rising indexes, each started and stopped
     once; deltas for the open block only, and of its kind; then one ``message_delta`` and ``message_stop``. Not `whole`: an
-    ``error`` event stands in place of the rest.
+    ``error`` event stands in place of the rest. `ours`: we wrote it, so that its usage is complete.
     """
     message: dict[str, Any] = {}
     open_at: int | None = None
@@ -158,7 +158,7 @@ def read_messages_stream(stream: bytes, *, whole: bool = True) -> dict[str, Any]
             message = e["message"]
             assert (message["type"], message["role"], message["content"]) == ("message", "assistant", [])
             assert (message["stop_reason"], message["stop_sequence"]) == (None, None)
-            assert message["id"].startswith("msg_") and set(message["usage"]) == _USAGE
+            assert message["id"].startswith("msg_") and (not ours or set(message["usage"]) == _USAGE)
             state = "content"
         elif kind == "content_block_start":
             assert state == "content" and open_at is None
@@ -183,8 +183,8 @@ def read_messages_stream(stream: bytes, *, whole: bool = True) -> dict[str, Any]
             open_at = None
         elif kind == "message_delta":
             assert state == "content" and open_at is None
-            assert e["delta"]["stop_reason"] is not None and set(e["usage"]) == _USAGE
-            message |= e["delta"] | {"usage": e["usage"]}
+            assert e["delta"]["stop_reason"] is not None and (not ours or set(e["usage"]) == _USAGE)
+            message |= e["delta"] | {"usage": message["usage"] | e["usage"]}
             state = "delta"
         else:
             assert (kind, state) == ("message_stop", "delta")

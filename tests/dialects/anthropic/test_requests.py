@@ -45,9 +45,7 @@ def test_anthropic_s_to_openai(case: Case) -> None:
     op.prompt = case.get("prompt", "")
     model = case.get("model", "gpt-4o")
     names = NAMES if case.get("reasoning") else None
-    able = Capabilities(
-        top_k=case.get("top_k", False), completion_tokens=names, fixed_sampling=names, reasoning=names
-    )
+    able = Capabilities(top_k=case.get("top_k", False), completion_tokens=names, fixed_sampling=names, reasoning=names)
     assert json.loads(OpenAIChat().build(op, model, able)) == {"model": model} | case["openai"]
     assert sorted(op.dropped) == sorted(case.get("dropped", []))
 
@@ -97,7 +95,11 @@ def test_a_native_request_goes_to_both() -> None:
         {"messages": [{"role": "assistant", "content": None, "refusal": 5}]},
         {"messages": [{"role": "assistant", "content": None, "refusal": ["no"]}]},
         {"messages": [{"role": "assistant", "tool_calls": [{}], "function_call": 5}]},
-        {"messages": [{"role": "assistant", "thinking_blocks": {"type": 5}, "tool_calls": [{"function": {"name": []}}]}]},
+        {
+            "messages": [
+                {"role": "assistant", "thinking_blocks": {"type": 5}, "tool_calls": [{"function": {"name": []}}]}
+            ]
+        },
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": 5}]}]},
         {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": 5}}]}]},
     ],

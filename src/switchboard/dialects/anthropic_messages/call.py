@@ -20,13 +20,15 @@ from switchboard.dialects.anthropic_messages.messages_out import awaits_thinking
 #: Tokens that an answer may have where nobody said how many: a request has to.
 DEFAULT_MAX_TOKENS: Final = 8192
 #: Tokens of thinking by effort, for models that want a number.
-_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768}
+_BUDGETS: Final = {"minimal": 1024, "low": 2048, "medium": 8192, "high": 16384, "xhigh": 32768, "max": 32768}
 _LEAST_BUDGET: Final = 1024
 #: Models that decide themselves how much to think, within an effort.
 _ADAPTIVE: Final = re.compile(r"claude-(?:[a-z]+-)?(?:4-[6-9]|[5-9]|\d\d).*")
-_EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh"}
+_EFFORTS: Final = {"minimal": "low", "low": "low", "medium": "medium", "high": "high", "xhigh": "xhigh", "max": "max"}
 _CHOICES: Final = {"auto": "auto", "required": "any", "none": "none"}
 _SAMPLING: Final = ("temperature", "top_p", "top_k")
+#: Of these, models refuse one beside the other.
+_BESIDE: Final = {"temperature": "top_p", "top_p": "temperature"}
 #: API versions that take no sampling parameters begin with this one.
 _WITHOUT_SAMPLING: Final = b"2026-10-21"
 #: Members that say nothing where they hold these values, and those that are read elsewhere.
@@ -55,11 +57,17 @@ def build_body(op: Generate, model: str, capabilities: Capabilities) -> bytes:
 def _own(op: Generate, native: Native, model: str) -> dict[str, Any]:
     """A request that came on this wire: members as they are, but for what the server's settings change."""
     members: dict[str, Any] = {"model": model}
-    members["messages"] = build_messages(op)[1] if native.messages is None else native.messages
+    if native.messages is None:  # some were left out: the rest is put together anew
+        members["messages"] = build_messages(op)[1]
+        for name in native.lost:
+            op.drop(name)
+    else:
+        members["messages"] = native.messages
     members |= native.members
     sampled = _version(native) < _WITHOUT_SAMPLING
     for name, value in op.edits.items():
-        if name in _SAMPLING and value is not None and not sampled:
+        own = _BESIDE.get(name) in native.members
+        if name in _SAMPLING and value is not None and (own or not sampled):
             continue  # a default of ours must not make a request fail that is right by itself
         if name in ("max_tokens", "max_completion_tokens"):
             members["max_tokens"] = value if value is not None else DEFAULT_MAX_TOKENS
@@ -102,10 +110,15 @@ def _translated(op: Generate, model: str) -> dict[str, Any]:
     if body.get("temperature", 0) > 1:  # OpenAI's scale goes to 2
         body["temperature"] = 1
         op.drop("temperature")
+    if "temperature" in body and body.pop("top_p", None) is not None:  # models refuse both together
+        op.drop("top_p")
     stop = params.get("stop")
-    sequences = [s for s in ([stop] if isinstance(stop, str) else stop or ()) if isinstance(s, str) and s.strip()]
+    wanted = [stop] if isinstance(stop, str) else stop or []
+    sequences = [s for s in wanted if isinstance(s, str) and s.strip()]
     if sequences:
         body["stop_sequences"] = sequences
+    if len(sequences) < len(wanted):  # one of blanks is refused
+        op.drop("stop")
     if isinstance(params.get("user"), str):
         body["metadata"] = {"user_id": params["user"]}
     _tools(op, params, body)
@@ -121,7 +134,8 @@ def _translated(op: Generate, model: str) -> dict[str, Any]:
 
 def _tools(op: Generate, params: dict[str, Any], body: dict[str, Any]) -> None:
     tools = []
-    legacy = [{"type": "function", "function": f} for f in params.get("functions") or ()]
+    functions = params.get("functions")
+    legacy = [{"type": "function", "function": f} for f in functions] if isinstance(functions, list) else []
     for tool in [*(params.get("tools") or ()), *legacy]:
         function = tool.get("function") if isinstance(tool, dict) else None
         if not isinstance(function, dict):
@@ -180,11 +194,16 @@ def _think(op: Generate, params: dict[str, Any], body: dict[str, Any], model: st
     """
     effort = params.get("reasoning_effort")
     thinking = params.get("thinking")
+    if thinking is not None and not isinstance(thinking, dict):
+        op.drop("thinking")
     if isinstance(thinking, dict):
         body["thinking"] = thinking
+        budget = thinking.get("budget_tokens")
+        if not given and isinstance(budget, int) and budget >= body["max_tokens"]:
+            body["max_tokens"] = budget + DEFAULT_MAX_TOKENS
     elif effort is None or effort == "none":
         return
-    elif effort not in _BUDGETS:
+    elif not isinstance(effort, str) or effort not in _BUDGETS:
         op.drop("reasoning_effort")
         return
     elif _ADAPTIVE.fullmatch(model):
@@ -223,11 +242,12 @@ def read_error(raw: bytes | Raw, fault: Fault, status: int = 0, retry_after: str
         value = value["error"]
     if isinstance(value, dict):
         message, kind = value.get("message"), value.get("type")
+        kind = kind if isinstance(kind, str) else None
         return UpstreamError(
             fault,
             message if isinstance(message, str) else "",
             status=status,
-            type=kind if isinstance(kind, str) else None,
+            type=kind,
             retry_after=retry_after,
         )
     message = value if isinstance(value, str) else bytes(raw)[:500].decode("utf-8", "replace")
@@ -251,19 +271,27 @@ def read_answer(body: bytes) -> Answer:
     answered, blocks = _read(body)
     choice = Choice(finish=shapes.FINISH.get(answered.stop_reason or "", "stop"), tool_calls=[], thinking=[])
     for block in blocks:
-        match block.type:
-            case "text":
-                choice.text += block.text or ""
-            case "thinking":
-                choice.reasoning += block.thinking or ""
-                choice.thinking.append(Thinking(block.thinking or "", block.signature or ""))
-            case "redacted_thinking":
-                choice.thinking.append(Thinking(redacted=block.data or ""))
-            case "tool_use":
-                arguments = "{}" if block.input is UNSET else bytes(block.input).decode()
-                choice.tool_calls.append(ToolCall(block.id or "", block.name or "", arguments))
+        _add(choice, block)
     usage = shapes.Counter().add(answered.usage) if answered.usage is not None else None
     return Answer([choice], answered.model, usage)
+
+
+def _add(choice: Choice, block: shapes.Block) -> None:
+    """Add what `block` says to an answer. Raises `UpstreamError`."""
+    match block.type:
+        case "text":
+            choice.text += block.text or ""
+        case "thinking":
+            choice.reasoning += block.thinking or ""
+            choice.thinking.append(Thinking(block.thinking or "", block.signature or ""))
+        case "redacted_thinking":
+            choice.thinking.append(Thinking(redacted=block.data or ""))
+        case "tool_use":
+            try:
+                arguments = "{}" if block.input is UNSET else bytes(block.input).decode()
+            except UnicodeDecodeError:
+                raise UpstreamError(Fault.PROTOCOL, "a tool's input that is not UTF-8") from None
+            choice.tool_calls.append(ToolCall(block.id or "", block.name or "", arguments))
 
 
 def meter_answer(body: bytes, meter: Meter) -> None:

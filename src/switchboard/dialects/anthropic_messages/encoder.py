@@ -51,15 +51,16 @@ def _frame(name: str, **members: Any) -> bytes:
 
 
 class _Call(Struct):
-    """A tool call that waits until those before it are whole."""
+    """A tool call that waits until what is before it is whole."""
 
+    index: int
     id: str
     name: str
     json: str = ""
 
 
 class AnthropicEncoder:
-    """Writes Anthropic's events. One block is open at a time: a tool call that begins before another is whole waits.
+    """Writes Anthropic's events. One block is open at a time: what comes while a tool call is not whole waits for that.
 
     Only the first choice is told.
     """
@@ -75,9 +76,10 @@ class AnthropicEncoder:
         self._begun = False
         self._index = -1  # of the newest block
         self._open = ""  # what it is
-        self._current: int | None = None  # the tool call that it is
+        self._call: int | None = None  # the tool call that it is
         self._json = ""  # what that was called with so far
-        self._waiting: dict[int, _Call] = {}
+        self._later: list[_Call | Event] = []  # what came before that was whole
+        self._called = False
         self._usage = Usage()
         self._stop = "end_turn"
 
@@ -89,13 +91,40 @@ class AnthropicEncoder:
             elif isinstance(e, Done):
                 self._end()
             elif getattr(e, "choice", 0) == 0:
-                self._one(e)
+                self._take(e)
         out = b"".join(self._out)
         self._out.clear()
         return out
 
-    def _one(self, e: Event) -> None:
+    def _take(self, e: Event) -> None:
+        if isinstance(e, Finish):
+            self._settle()
+            called = self._called and e.reason == "stop"  # as some servers end a turn that calls tools
+            self._stop = "tool_use" if called else shapes.STOP.get(e.reason, "end_turn")
+        elif isinstance(e, ToolCallArguments):
+            self._arguments(e)
+        elif isinstance(e, Text | Refusal | Reasoning | ReasoningEnd | ToolCallBegin):
+            self._later.append(_Call(e.index, e.id, e.name) if isinstance(e, ToolCallBegin) else e)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Write what waits, as far as the open tool call lets it."""
+        while self._later and (self._call is None or _is_whole(self._json)):
+            self._one(self._later.pop(0))
+
+    def _settle(self) -> None:
+        """Write all that waits: nothing more comes for any tool call."""
+        while self._later:
+            self._one(self._later.pop(0))
+
+    def _one(self, e: _Call | Event) -> None:
         match e:
+            case _Call():
+                self._block("tool_use", id=tool_id(e.id), name=e.name, input={})
+                self._called = True
+                self._call, self._json = e.index, e.json
+                if e.json:
+                    self._delta("input_json_delta", partial_json=e.json)
             case Text() | Refusal():
                 if e.text:
                     self._block("text", text="")
@@ -105,13 +134,6 @@ class AnthropicEncoder:
                 self._delta("thinking_delta", thinking=e.text)
             case ReasoningEnd():
                 self._reasoned(e)
-            case ToolCallBegin():
-                self._call(e)
-            case ToolCallArguments():
-                self._arguments(e)
-            case Finish():
-                self._settle_calls()
-                self._stop = shapes.STOP.get(e.reason, "end_turn")
 
     def _begin(self) -> None:
         if not self._begun:
@@ -122,7 +144,6 @@ class AnthropicEncoder:
         """Have a block of `kind` open; a tool call's is always a new one."""
         if self._open == kind != "tool_use":
             return
-        self._settle_calls()
         self._begin()
         self._close()
         self._index += 1
@@ -135,7 +156,7 @@ class AnthropicEncoder:
     def _close(self) -> None:
         if self._open:
             self._open = ""
-            self._current = None
+            self._call = None
             self._out.append(_frame("content_block_stop", index=self._index))
 
     def _reasoned(self, e: ReasoningEnd) -> None:
@@ -147,42 +168,19 @@ class AnthropicEncoder:
                 self._delta("signature_delta", signature=e.signature)
         self._close()
 
-    # ---- tool calls
-
-    def _call(self, e: ToolCallBegin) -> None:
-        if self._current is not None and not _is_whole(self._json):
-            self._waiting[e.index] = _Call(e.id, e.name)
-        else:
-            self._open_call(e.index, e.id, e.name)
-
-    def _open_call(self, index: int, call: str, name: str) -> None:
-        self._close()
-        waiting, self._waiting = self._waiting, {}  # they are no reason to settle: this one is the first of them
-        self._block("tool_use", id=tool_id(call), name=name, input={})
-        self._waiting = waiting
-        self._current = index
-        self._json = ""
-
     def _arguments(self, e: ToolCallArguments) -> None:
-        if e.index == self._current:
+        if e.index == self._call:
             self._json += e.json
             self._delta("input_json_delta", partial_json=e.json)
-        elif e.index in self._waiting:
-            self._waiting[e.index].json += e.json
-
-    def _settle_calls(self) -> None:
-        """Write the tool calls that wait: nothing more comes for those before them."""
-        for index, call in list(self._waiting.items()):
-            del self._waiting[index]
-            self._open_call(index, call.id, call.name)
-            if call.json:
-                self._json = call.json
-                self._delta("input_json_delta", partial_json=call.json)
+            return
+        for waiting in self._later:
+            if isinstance(waiting, _Call) and waiting.index == e.index:
+                waiting.json += e.json
 
     # ---- the end
 
     def _end(self) -> None:
-        self._settle_calls()
+        self._settle()
         self._begin()
         self._close()
         delta = {"stop_reason": self._stop, "stop_sequence": None}
@@ -192,7 +190,7 @@ class AnthropicEncoder:
     def whole(self, answer: Answer) -> bytes:
         """A ``message``."""
         first = answer.choices[0]
-        stop = shapes.STOP.get(first.finish, "end_turn")
+        stop = "tool_use" if first.tool_calls and first.finish == "stop" else shapes.STOP.get(first.finish, "end_turn")
         return shapes.encode(_message(self._c, _content(first), stop, answer.usage or Usage()))
 
     def error(self, problem: Problem) -> bytes:
@@ -232,7 +230,7 @@ def _content(choice: Choice) -> list[dict[str, Any]]:
     if choice.reasoning and not choice.thinking:
         blocks.append({"type": "thinking", "thinking": choice.reasoning, "signature": ""})
     if choice.text or choice.refusal:
-        blocks.append({"type": "text", "text": choice.text or choice.refusal})
+        blocks.append({"type": "text", "text": choice.text + choice.refusal})
     for call in choice.tool_calls:
         blocks.append({"type": "tool_use", "id": tool_id(call.id), "name": call.name, "input": _input(call.arguments)})
     return blocks

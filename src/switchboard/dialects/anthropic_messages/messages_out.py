@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from typing import Any, Final
+from urllib.parse import unquote_to_bytes
 
 from switchboard.core.types import Generate
 from switchboard.dialects.anthropic_messages import shapes
@@ -12,23 +14,49 @@ _ID: Final = re.compile(r"[^A-Za-z0-9_-]")
 _DATA_URL: Final = re.compile(r"data:([^;,]*)((?:;[^;,]*)*?)(;base64)?,(.*)", re.DOTALL)
 
 
+class _Ids:
+    """Names for tool calls that have none of their own (functions, as they once were), and calls that were left out."""
+
+    def __init__(self) -> None:
+        self._newest: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self.left_out: set[str] = set()
+
+    def call(self, name: str) -> str:
+        """An id for a call of the function `name`."""
+        made, n = tool_id(name), 1
+        while made in self._taken:
+            n += 1
+            made = f"{tool_id(name)}_{n}"
+        self._taken.add(made)
+        self._newest[name] = made
+        return made
+
+    def result(self, name: str) -> str:
+        """The id of the newest call of the function `name`."""
+        return self._newest.get(name) or tool_id(name)
+
+
 def build_messages(op: Generate) -> tuple[str | list[dict[str, Any]], list[dict[str, Any]]]:
     """System prompt and messages; `op.dropped` is told what Anthropic's wire has no place for."""
-    system: list[dict[str, Any]] = [{"type": "text", "text": op.prompt}] if op.prompt else []
+    system: list[dict[str, Any]] = [{"type": "text", "text": op.prompt}] if op.prompt.strip() else []
     turns: list[dict[str, Any]] = []
+    ids = _Ids()
     for message in op.messages:
         role = message.get("role")
         if role in ("system", "developer"):
             system += _system(message)
         elif role == "assistant":
-            _say(turns, "assistant", _assistant(message, op))
+            _say(turns, "assistant", _assistant(message, op, ids))
         elif role in ("tool", "function"):
-            _say(turns, "user", [_result(message, op)])
+            if str(message.get("tool_call_id")) not in ids.left_out:
+                _say(turns, "user", [_result(message, op, ids)])
         else:
             _say(turns, "user", _parts(message.get("content"), op))
     if turns and turns[-1]["role"] == "assistant":
         _trim_last(turns[-1]["content"])  # blanks at the end of what is to be gone on with are refused
-    turns = [t for t in turns if t["content"]]
+        if not turns[-1]["content"]:
+            turns.pop()
     if not turns:
         turns = [{"role": "user", "content": [{"type": "text", "text": "…"}]}]  # there has to be one
     plain = len(system) == 1 and set(system[0]) == {"type", "text"}
@@ -44,7 +72,9 @@ def _plain(turn: dict[str, Any]) -> dict[str, Any]:
 
 
 def _say(turns: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -> None:
-    """Add `blocks` to the turn of `role`: one turn holds all that was said in a row."""
+    """Add `blocks` to the turn of `role`: one turn holds all that was said in a row, and none holds nothing."""
+    if not blocks:
+        return
     if turns and turns[-1]["role"] == role:
         turns[-1]["content"] += blocks
     else:
@@ -54,9 +84,14 @@ def _say(turns: list[dict[str, Any]], role: str, blocks: list[dict[str, Any]]) -
 def _system(message: dict[str, Any]) -> list[dict[str, Any]]:
     content = message.get("content")
     if isinstance(content, list):
-        texts = [p for p in content if p.get("type") == "text" and p.get("text")]
+        texts = [p for p in content if p.get("type") == "text" and _says(p.get("text"))]
         return [_with_cache({"type": "text", "text": p["text"]}, p) for p in texts]
-    return [{"type": "text", "text": content}] if content else []
+    return [{"type": "text", "text": content}] if _says(content) else []
+
+
+def _says(text: Any) -> bool:
+    """Whether `text` is one, and not of blanks alone: those are refused."""
+    return isinstance(text, str) and bool(text.strip())
 
 
 def _with_cache(block: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
@@ -68,10 +103,10 @@ def _with_cache(block: dict[str, Any], part: dict[str, Any]) -> dict[str, Any]:
 
 def _parts(content: Any, op: Generate) -> list[dict[str, Any]]:
     if isinstance(content, str):
-        return [{"type": "text", "text": content}] if content else []
+        return [{"type": "text", "text": content}] if _says(content) else []
     blocks = []
-    for part in content or ():
-        block = _part(part, op)
+    for part in content if isinstance(content, list) else ():
+        block = _part(part, op) if isinstance(part, dict) else None
         if block is not None:
             blocks.append(_with_cache(block, part))
     return blocks
@@ -81,7 +116,7 @@ def _part(part: dict[str, Any], op: Generate) -> dict[str, Any] | None:
     kind = part.get("type")
     if kind in ("text", "refusal"):
         text = part.get(kind)
-        return {"type": "text", "text": text} if isinstance(text, str) and text else None
+        return {"type": "text", "text": text} if _says(text) else None
     if kind == "image_url":
         image = part.get("image_url")
         url = image.get("url") if isinstance(image, dict) else image
@@ -109,10 +144,23 @@ def _document(file: Any) -> dict[str, Any] | None:
     if found is None:
         return None
     source = {"type": "base64", "media_type": found[1] or "application/pdf", "data": found[4]}
+    if found[1].startswith("text/"):
+        text = _plain_text(found)
+        if text is None:
+            return None
+        source = {"type": "text", "media_type": "text/plain", "data": text}
     block: dict[str, Any] = {"type": "document", "source": source}
     if isinstance(file.get("filename"), str):
         block["title"] = file["filename"]
     return block
+
+
+def _plain_text(url: re.Match[str]) -> str | None:
+    """The text in a data URL."""
+    try:
+        return (base64.b64decode(url[4], validate=True) if url[3] else unquote_to_bytes(url[4])).decode()
+    except ValueError:
+        return None
 
 
 def tool_id(value: Any) -> str:
@@ -120,35 +168,34 @@ def tool_id(value: Any) -> str:
     return _ID.sub("_", str(value)) or "_"
 
 
-def _result(message: dict[str, Any], op: Generate) -> dict[str, Any]:
+def _result(message: dict[str, Any], op: Generate, ids: _Ids) -> dict[str, Any]:
     content = message.get("content")
     answer = content if isinstance(content, str) else _parts(content, op)
-    name = message.get("tool_call_id") or message.get("name") or ""
-    return {"type": "tool_result", "tool_use_id": tool_id(name), "content": answer}
+    call = message.get("tool_call_id")
+    made = tool_id(call) if call else ids.result(str(message.get("name") or ""))
+    return {"type": "tool_result", "tool_use_id": made, "content": answer}
 
 
-def _assistant(message: dict[str, Any], op: Generate) -> list[dict[str, Any]]:
+def _assistant(message: dict[str, Any], op: Generate, ids: _Ids) -> list[dict[str, Any]]:
     thinking = message.get("thinking_blocks")
     blocks = [b for b in thinking if _is_signed(b)] if isinstance(thinking, list) else []
     blocks += _parts(message.get("content"), op) or _parts(message.get("refusal"), op)
-    calls = list(message.get("tool_calls") or ())
+    for call in message.get("tool_calls") or ():
+        function = call.get("function")
+        if isinstance(function, dict):
+            blocks.append(_tool_use(tool_id(call.get("id")), function))
+        else:
+            ids.left_out.add(str(call.get("id")))
+            op.drop(f"tool_calls.{call.get('type')}")
     legacy = message.get("function_call")
     if isinstance(legacy, dict):
-        calls.append({"id": legacy.get("name"), "function": legacy})
-    for call in calls:
-        function = call.get("function")
-        if not isinstance(function, dict):
-            op.drop(f"tool_calls.{call.get('type')}")
-            continue
-        blocks.append(
-            {
-                "type": "tool_use",
-                "id": tool_id(call.get("id")),
-                "name": str(function.get("name") or ""),
-                "input": _arguments(function.get("arguments")),
-            }
-        )
+        blocks.append(_tool_use(ids.call(str(legacy.get("name") or "")), legacy))
     return blocks
+
+
+def _tool_use(call: str, function: dict[str, Any]) -> dict[str, Any]:
+    name = str(function.get("name") or "")
+    return {"type": "tool_use", "id": call, "name": name, "input": _arguments(function.get("arguments"))}
 
 
 def _is_signed(block: Any) -> bool:
@@ -170,12 +217,11 @@ def _arguments(text: Any) -> dict[str, Any]:
 
 
 def _trim_last(content: list[dict[str, Any]]) -> None:
-    if content and content[-1]["type"] == "text":
-        text = content[-1]["text"].rstrip()
-        if text:
-            content[-1]["text"] = text
-        else:
-            content.pop()
+    while content and content[-1]["type"] == "text":
+        content[-1]["text"] = content[-1]["text"].rstrip()
+        if content[-1]["text"]:
+            return
+        content.pop()
 
 
 def awaits_thinking(messages: list[dict[str, Any]]) -> bool:
@@ -199,4 +245,7 @@ def tools_spoken_of(messages: list[dict[str, Any]]) -> list[str]:
             function = call.get("function")
             if isinstance(function, dict) and isinstance(function.get("name"), str):
                 names.append(function["name"])
+        legacy = message.get("function_call")
+        if isinstance(legacy, dict) and isinstance(legacy.get("name"), str):
+            names.append(legacy["name"])
     return list(dict.fromkeys(names))

@@ -111,7 +111,7 @@ def _tool_choice(choice: dict[str, Any], losses: Losses) -> dict[str, Any]:
     kind = choice.get("type")
     if kind == "tool":
         out["tool_choice"] = {"type": "function", "function": {"name": choice.get("name")}}
-    elif kind in _CHOICES:
+    elif isinstance(kind, str) and kind in _CHOICES:
         out["tool_choice"] = _CHOICES[kind]
     else:
         losses.add("tool_choice")
@@ -139,3 +139,6 @@ def _thinking(request: shapes.MessagesRequest, params: dict[str, Any], losses: L
         params["response_format"] = {"type": "json_schema", "json_schema": schema}
     elif form is not None:
         losses.add("output_config.format")
+    for name in output:
+        if name not in ("effort", "format"):
+            losses.add(f"output_config.{name}")

@@ -106,7 +106,10 @@ class AnthropicDecoder:
             case "content_block_delta":
                 self._delta(e, out)
             case "content_block_start":
-                self._start(e, out)
+                try:
+                    self._start(e, out)
+                except UnicodeDecodeError:
+                    self._fail(UpstreamError(Fault.PROTOCOL, "a tool's input that is not UTF-8"), out)
             case "content_block_stop":
                 self._stop(e.index, out)
             case "message_start":
@@ -140,12 +143,12 @@ class AnthropicDecoder:
             case "redacted_thinking":
                 out.append(ReasoningEnd(redacted=block.data or ""))
             case "tool_use":
+                given = "" if block.input is UNSET else bytes(block.input).decode()
                 number = self._calls.setdefault(e.index, len(self._calls))
                 out.append(ToolCallBegin(number, block.id or f"call_{number}", block.name or ""))
-                given = b"" if block.input is UNSET else bytes(block.input)
-                if given not in (b"", b"{}", b"null"):
+                if given not in ("", "{}", "null"):
                     self._argued.add(e.index)
-                    out.append(ToolCallArguments(number, given.decode()))
+                    out.append(ToolCallArguments(number, given))
 
     def _delta(self, e: shapes.StreamEvent, out: list[Event]) -> None:
         d = e.delta

@@ -110,11 +110,12 @@ def read_error(raw: bytes | Raw, fault: Fault, status: int = 0, retry_after: str
         code = shapes.text_of(value.get("code"))
         if not status and code and len(code) == 3 and code.isascii() and code.isdigit():
             status = int(code)
+        kind = shapes.text_of(value.get("type"))
         return UpstreamError(
             fault,
             shapes.text_of(value.get("message")) or "",
             status=status,
-            type=shapes.text_of(value.get("type")),
+            type=kind,
             param=shapes.text_of(value.get("param")),
             code=code,
             retry_after=retry_after,

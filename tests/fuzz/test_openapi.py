@@ -34,6 +34,7 @@ OPERATIONS = [
     ("POST", "/api/chat"),
     ("POST", "/api/v1/chat"),
     ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/messages"),
 ]
 CHECKS: list[Any] = [
     not_a_server_error,

@@ -79,13 +79,15 @@ def message_text(message: dict[str, Any]) -> str:
 class Native(Struct):
     """A request as its client wrote it, for a provider that speaks the same dialect: `members` are those of its body but
     for model, stream and messages; `messages` is None once somebody changed them. `headers` are lines that belong to
-    the dialect (its version, say) and go along. `lost` names what its translation to OpenAI's shape lacks."""
+    the dialect (its version, say) and go along. `lost` names what its translation to OpenAI's shape lacks, `lost_said`
+    that part of it which stood in the messages."""
 
     dialect: str
     members: dict[str, Raw]
     messages: Raw | None
     headers: Lines = b""
     lost: list[str] = []
+    lost_said: list[str] = []
 
 
 class Generate(Struct):

@@ -59,7 +59,7 @@ def _own(op: Generate, native: Native, model: str) -> dict[str, Any]:
     members: dict[str, Any] = {"model": model}
     if native.messages is None:  # some were left out: the rest is put together anew
         members["messages"] = build_messages(op)[1]
-        for name in native.lost:
+        for name in native.lost_said:
             op.drop(name)
     else:
         members["messages"] = native.messages
@@ -110,7 +110,7 @@ def _translated(op: Generate, model: str) -> dict[str, Any]:
     if body.get("temperature", 0) > 1:  # OpenAI's scale goes to 2
         body["temperature"] = 1
         op.drop("temperature")
-    if "temperature" in body and body.pop("top_p", None) is not None:  # models refuse both together
+    if "temperature" in body and body.pop("top_p", 1) != 1:  # models refuse both together
         op.drop("top_p")
     stop = params.get("stop")
     wanted = [stop] if isinstance(stop, str) else stop or []

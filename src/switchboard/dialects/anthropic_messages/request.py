@@ -35,14 +35,16 @@ def read_request(body: Any, raw: bytes, headers: Headers) -> Generate:
     members.pop("model", None)
     members.pop("stream", None)
     lines = b"".join([header(name, headers[name]) for name in _HEADERS if name in headers])
-    losses = Losses()
+    losses, said = Losses(), Losses()
+    conversation = read_messages(request, said)
+    params = _params(request, body, losses)
     return Generate(
         request.model or "",
-        read_messages(request, losses),
+        conversation,
         bool(request.stream),
-        _params(request, body, losses),
+        params,
         include_usage=True,
-        native=Native(NAME, members, messages, lines, losses.names),
+        native=Native(NAME, members, messages, lines, [*said.names, *losses.names], said.names),
     )
 
 

@@ -64,38 +64,50 @@ FAULTS: dict[str, Script] = {
 @pytest.mark.parametrize("fault", FAULTS)
 @pytest.mark.parametrize("streamed", [True, False])
 async def test_the_next_target_answers(shell: str, fault: str, streamed: bool) -> None:
-    async with ScriptServer(FAULTS[fault]) as first, ScriptServer(STREAM if streamed else GOOD) as second:
-        async with gateway(shell, **two(first, second)) as g:
-            a = await g.ask("/v1/chat/completions", chat("hi", model="fast", stream=streamed))
-            assert (a.status, a.whole) == (200, True)
-            assert a.headers["x-switchboard-model"] == "m2"
-            assert b"good" in a.body
-            r = await g.record()
-            assert (r.provider, r.model, r.outcome, r.attempts) == ("two", "m2", "complete", 2)
+    async with (
+        ScriptServer(FAULTS[fault]) as first,
+        ScriptServer(STREAM if streamed else GOOD) as second,
+        gateway(shell, **two(first, second)) as g,
+    ):
+        a = await g.ask("/v1/chat/completions", chat("hi", model="fast", stream=streamed))
+        assert (a.status, a.whole) == (200, True)
+        assert a.headers["x-switchboard-model"] == "m2"
+        assert b"good" in a.body
+        r = await g.record()
+        assert (r.provider, r.model, r.outcome, r.attempts) == ("two", "m2", "complete", 2)
 
 
 async def test_a_refused_request_is_nobody_else_s(shell: str) -> None:
-    async with ScriptServer(failing(400)) as first, ScriptServer(GOOD) as second:
-        async with gateway(shell, **two(first, second)) as g:
-            assert (await g.ask("/v1/chat/completions", chat("hi", model="fast"))).status == 400
-            assert asked(second) == 0
+    async with (
+        ScriptServer(failing(400)) as first,
+        ScriptServer(GOOD) as second,
+        gateway(shell, **two(first, second)) as g,
+    ):
+        assert (await g.ask("/v1/chat/completions", chat("hi", model="fast"))).status == 400
+        assert asked(second) == 0
 
 
 async def test_never_another_target_after_content(shell: str) -> None:
     begun = b'data: {"choices":[{"index":0,"delta":{"content":"be"}}]}\n\n'
-    async with ScriptServer([Request(), stream_head(), chunk(begun), Reset()]) as first, ScriptServer(STREAM) as second:
-        async with gateway(shell, **two(first, second, retry={"attempts": 3})) as g:
-            a = await g.ask("/v1/chat/completions", chat("hi", model="fast", stream=True))
-            assert (a.status, a.whole) == (200, False)
-            assert a.events[-1]["error"]["code"] == "provider_cut"
-            assert asked(second) == 0
+    async with (
+        ScriptServer([Request(), stream_head(), chunk(begun), Reset()]) as first,
+        ScriptServer(STREAM) as second,
+        gateway(shell, **two(first, second, retry={"attempts": 3})) as g,
+    ):
+        a = await g.ask("/v1/chat/completions", chat("hi", model="fast", stream=True))
+        assert (a.status, a.whole) == (200, False)
+        assert a.events[-1]["error"]["code"] == "provider_cut"
+        assert asked(second) == 0
 
 
 async def test_all_fail(shell: str) -> None:
-    async with ScriptServer(failing(500)) as first, ScriptServer(failing(429, retry_after="7")) as second:
-        async with gateway(shell, **two(first, second)) as g:
-            a = await g.ask("/v1/chat/completions", chat("hi", model="fast"))
-            assert (a.status, a.headers["retry-after"]) == (429, "7")
+    async with (
+        ScriptServer(failing(500)) as first,
+        ScriptServer(failing(429, retry_after="7")) as second,
+        gateway(shell, **two(first, second)) as g,
+    ):
+        a = await g.ask("/v1/chat/completions", chat("hi", model="fast"))
+        assert (a.status, a.headers["retry-after"]) == (429, "7")
 
 
 async def test_another_dialect_behind_the_same_name(shell: str) -> None:
@@ -179,29 +191,32 @@ async def test_a_target_that_fails_five_times_is_left_alone_and_tried_again(
     def script(n: int) -> Script:
         return GOOD if healthy else [Request(), list(failing(500))[1]]
 
-    async with ScriptServer(script) as first, ScriptServer(GOOD) as second:
-        async with gateway(shell, **two(first, second, circuit={"failures": 5, "rest": 0.4})) as g:
-            for _ in range(8):
-                a = await g.ask("/v1/chat/completions", chat("hi", model="fast"))
-                assert a.headers["x-switchboard-model"] == "m2"
-            assert asked(first) == 5  # and not 8
-            assert await _open_circuits(g) == ['switchboard_target_open{model="m1",provider="one"} 1.0']
-            assert "failed 5 times in a row" in caplog.text
-            healthy.append(True)
+    async with (
+        ScriptServer(script) as first,
+        ScriptServer(GOOD) as second,
+        gateway(shell, **two(first, second, circuit={"failures": 5, "rest": 0.4})) as g,
+    ):
+        for _ in range(8):
+            a = await g.ask("/v1/chat/completions", chat("hi", model="fast"))
+            assert a.headers["x-switchboard-model"] == "m2"
+        assert asked(first) == 5  # and not 8
+        assert await _open_circuits(g) == ['switchboard_target_open{model="m1",provider="one"} 1.0']
+        assert "failed 5 times in a row" in caplog.text
+        healthy.append(True)
 
-            async def recovered() -> str:
-                a = await g.ask("/v1/chat/completions", chat("hi", model="fast"))
-                return a.headers["x-switchboard-model"]
+        async def recovered() -> str:
+            a = await g.ask("/v1/chat/completions", chat("hi", model="fast"))
+            return a.headers["x-switchboard-model"]
 
-            seen = []
-            while "m1" not in seen:
-                seen.append(await recovered())
-                assert len(seen) < 2000
-            assert asked(first) == 6
-            assert await _open_circuits(g) == []
-            text = (await g.ask("/metrics", method="GET")).text
-            assert 'switchboard_attempts_total{model="m1",provider="one",result="status_500"} 5.0' in text
-            assert 'switchboard_attempts_total{model="m1",provider="one",result="ok"} 1.0' in text
+        seen = []
+        while "m1" not in seen:
+            seen.append(await recovered())
+            assert len(seen) < 2000
+        assert asked(first) == 6
+        assert await _open_circuits(g) == []
+        text = (await g.ask("/metrics", method="GET")).text
+        assert 'switchboard_attempts_total{model="m1",provider="one",result="status_500"} 5.0' in text
+        assert 'switchboard_attempts_total{model="m1",provider="one",result="ok"} 1.0' in text
 
 
 async def test_the_only_target_is_asked_whatever_it_did(shell: str) -> None:

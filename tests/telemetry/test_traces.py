@@ -102,7 +102,7 @@ async def test_a_trace_of_its_own_and_errors(shell: str) -> None:
             assert (await g.ask("/health/live", method="GET")).status == 200
             await sent_by(g, 2)
         found = spans(collector)
-        server, client = [s for s in found if s.get("switchboard.outcome") == "upstream_error"][0], found[1]
+        server, client = next(s for s in found if s.get("switchboard.outcome") == "upstream_error"), found[1]
         assert len(server["trace"]) == 32 and server["parent"] == ""
         assert server["error.type"] == client["error.type"] == "PROVIDER_UNAVAILABLE"
         assert server["status"] == client["status"] == 2

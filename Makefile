@@ -43,6 +43,7 @@ tests/clients/node_modules/.installed: tests/clients/package-lock.json $(VENV)/.
 	@touch $@
 
 test: $(VENV)/.dev tests/clients/node_modules/.installed  ## Run all tests
+	@command -v chromium >/dev/null || tools/apt-install chromium
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: $(VENV)/.dev  ## Style, types, layers

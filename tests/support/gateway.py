@@ -59,9 +59,14 @@ class Gateway:
     async def log(self) -> str:
         """What was logged so far."""
         self.app.ledger.flush()
-        await asyncio.sleep(0.05)
-        self._log_file.seek(0)
-        return str(self._log_file.read())
+        said = ""
+        async with asyncio.timeout(5):
+            while True:  # it is written by a thread
+                await asyncio.sleep(0.05)
+                self._log_file.seek(0)
+                before, said = said, str(self._log_file.read())
+                if said and said == before:
+                    return said
 
     async def ask(self, path: str, body: Any = None, headers: dict[str, str] | None = None, **more: Any) -> Answer:
         return await ask(self.port, path, body, headers, **more)

@@ -51,7 +51,9 @@ def program(
     env = {
         k: v
         for k, v in os.environ.items()
-        if not k.startswith(("OPENAI_", "AI_", "SWITCHBOARD_", "ACCESS_KEY", "PORT"))
+        if not k.startswith(
+            ("OPENAI_", "AI_", "SWITCHBOARD_", "ACCESS_KEY", "PORT", "ANTHROPIC_", "AZURE_", "HF_TOKEN", "OTEL_")
+        )
     }
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
     process = subprocess.Popen(
@@ -77,16 +79,11 @@ def program(
 @contextmanager
 def server(environment: Mapping[str, str], cwd: Path) -> Iterator[str]:
     """The real server on a free port; gives its address."""
-    quick = {"SWITCHBOARD_SHUTDOWN__ACCEPT": "0", "SWITCHBOARD_SHUTDOWN__STREAMS": "0.1"}
+    quick = {
+        "SWITCHBOARD_SHUTDOWN__ACCEPT": "0",
+        "SWITCHBOARD_SHUTDOWN__STREAMS": "0.1",
+        "SWITCHBOARD_DATA_DIR": str(cwd / "data"),
+    }
     command = (BIN / "switchboard", "serve", "--port", "0")
     with program(*command, environment=quick | dict(environment), cwd=cwd) as p:
         yield p.wait_for(r"page +(http://127\.0\.0\.1:\d+)")[1]
-
-
-@contextmanager
-def aimock(*flags: str) -> Iterator[str]:
-    """npm's ``@copilotkit/aimock``; gives its address."""
-    script = NODE_MODULES / "@copilotkit" / "aimock" / "dist" / "cli.js"
-    fixtures = ROOT / "tests" / "clients" / "fixtures.json"
-    with program(BIN / "node", script, "-p", "0", "-f", fixtures, *flags) as p:
-        yield p.wait_for(r"(http://127\.0\.0\.1:\d+)")[1]

@@ -240,7 +240,7 @@ class RetrySettings(_Section):
 
     attempts: Count = Field(2, description="How often each target of a request is asked.")
     wait: Seconds = Field(0.5, description="Mean seconds before all are asked once more; doubled each time.")
-    longest: Seconds = Field(10, description="The longest retry-after that is waited for.")
+    longest: Seconds = Field(3, description="The longest retry-after that is waited for.")
 
 
 class CircuitSettings(_Section):

@@ -21,7 +21,7 @@ class RetryPolicy(Struct, frozen=True):
 
     attempts: int = 2
     wait: float = 0.5
-    longest: float = 10.0
+    longest: float = 3.0
 
 
 def elsewhere(error: UpstreamError) -> bool:

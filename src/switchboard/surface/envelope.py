@@ -20,7 +20,7 @@ _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-
 _NO_TRACE: Final = b"0" * 32  # by the specification no id
 _TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
 _EXPOSED: Final[Lines] = (
-    b"access-control-expose-headers: x-request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
+    b"access-control-expose-headers: x-request-id, request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
     b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
     b"x-switchboard-model, x-switchboard-dropped\r\n"
 )
@@ -79,6 +79,8 @@ class Envelopes:
         else:
             request_id = self._new_id()
         lines = b"x-request-id: %b\r\n" % request_id
+        if b"anthropic-version" in h:  # where Anthropic's clients look for it
+            lines += b"request-id: %b\r\n" % request_id
         s = self._s
         peer, scheme = head.peer, head.scheme
         if s.proxies and peer in s.proxies:

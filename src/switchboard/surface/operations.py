@@ -155,10 +155,11 @@ def router(
     @r.get(
         "/v1/models/{model:path}", tags=["models"], summary="One model", responses={404: {"description": "No such."}}
     )
-    async def model(model: str, request: Request) -> Model:
+    async def model(model: str, request: Request) -> Model | AnthropicModel:
         for m in await catalog().models(_profile(request)):
             if m["id"] == model:
-                return Model(**m)
+                one = Model(**m)
+                return _as_anthropic([one]).data[0] if "anthropic-version" in request.headers else one
         shown = model[:256].encode("ascii", "replace").decode()
         raise Problem("MODEL_NOT_FOUND", f"The model '{shown}' does not exist here.", param="model")
 

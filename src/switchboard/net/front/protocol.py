@@ -21,6 +21,7 @@ from switchboard.net.front.cold import ColdTransport, Cycle
 from switchboard.net.front.limits import Door
 from switchboard.net.front.request import Request
 
+_MOMENT: Final = 0.5  # seconds that a client has to read the end of an answer that failed
 _LINGER: Final = 2.0  # seconds that a client has to read the last answer before the connection is broken off
 
 # where a connection stands
@@ -550,11 +551,11 @@ class FrontProtocol(asyncio.Protocol):
             self._default_lines = b"".join([b"%b: %b\r\n" % pair for pair in headers])
         return self._default_lines
 
-    def close(self) -> None:
-        """Flush and close, whatever was promised."""
+    def close_soon(self) -> None:
+        """Flush, and close a moment later: a browser that sees an answer break forgets what it has not read yet."""
         self._broken = True
         self._current = None
-        self._transport.close()
+        self._loop.call_later(_MOMENT, self._transport.close)
 
     def shutdown(self) -> None:
         """The server stops: idle connections close now, others after their answer."""

@@ -50,8 +50,8 @@ class Connection(Protocol):
     def finished(self, request: Request) -> None:
         """The answer to `request` is written."""
 
-    def close(self) -> None:
-        """Flush and close, whatever was promised."""
+    def close_soon(self) -> None:
+        """Flush, and close a moment later, whatever was promised."""
 
 
 class Request:
@@ -167,7 +167,7 @@ class Request:
         if connection is not None:
             if last or self._head:
                 connection.write(self._framed(last))
-            connection.close()
+            connection.close_soon()
 
     def continue_(self) -> None:
         """Say ``100 Continue`` to a client that waits for it."""

@@ -9,7 +9,18 @@ import pytest
 
 from support.client import chat
 from support.gateway import Gateway, gateway, until
-from switchboard.net.script import Again, Request, Reset, Script, ScriptServer, answer, chunk, stream_head
+from switchboard.net.script import (
+    Again,
+    Request,
+    Reset,
+    Script,
+    ScriptServer,
+    Step,
+    Wait,
+    answer,
+    chunk,
+    stream_head,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -298,3 +309,25 @@ async def test_the_models_are_listed_with_the_routes(shell: str) -> None:
             names = [m["id"] for m in (await g.ask("/v1/models", method="GET")).json["data"]]
             assert names[0] == "fast"
             assert {"m1", "m2"} <= set(names)
+
+
+BEGUN = chunk(b'data: {"choices":[{"index":0,"delta":{"content":"be"}}]}\n\n')
+
+
+@pytest.mark.parametrize(("rest", "answered_by"), [([Reset()], "two"), ([BEGUN, Reset()], "one")])
+async def test_a_head_with_only_comments_behind_it_bars_no_other_target(
+    shell: str, rest: list[Step], answered_by: str
+) -> None:
+    slow: Script = [Request(), stream_head(), Wait(0.8), *rest]
+    settings = {"stream": {"head_after": 0.1, "quiet": 0.1}}
+    async with ScriptServer(slow) as first, ScriptServer(STREAM) as second:
+        tree = two(first, second, **settings)
+        tree["providers"]["one"]["timeouts"] = {"first_event": 5}
+        async with gateway(shell, **tree) as g:
+            a = await g.ask("/v1/chat/completions", chat("hi", model="fast", stream=True))
+            assert a.body.startswith(b": keep-alive\n\n")
+            r = await g.record()
+            assert (a.whole, r.provider, asked(second)) == (
+                (True, "two", 1) if answered_by == "two" else (False, "one", 0)
+            )
+            assert r.first_byte is not None and r.first_byte > 0.7

@@ -17,10 +17,8 @@ from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
 from switchboard.core.events import Answer
 from switchboard.core.ports import (
-    ClientDialect,
     Context,
     Downstream,
-    Encoder,
     Flow,
     Phase,
     Pipe,
@@ -44,6 +42,7 @@ from switchboard.core.types import (
 from switchboard.engine.exchange.collected import Collected
 from switchboard.engine.exchange.parts import Attempt, Kit, State
 from switchboard.engine.exchange.plan import Plan
+from switchboard.engine.exchange.reply import Reply
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
 from switchboard.policy.metering import TokenMeter
@@ -52,7 +51,6 @@ from switchboard.telemetry.records import Record
 
 _DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
 _JSON: Final[Lines] = b"content-type: application/json\r\n"
-_STREAM: Final[Lines] = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 _NOTHING: Final = Usage()
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 _log: Final = logging.getLogger("switchboard.exchange")
@@ -84,26 +82,19 @@ class Exchange:
         "_call",
         "_caller",
         "_collected",
-        "_context",
-        "_dialect",
-        "_down",
-        "_encoder",
+        "_continue",
         "_envelope",
-        "_extra",
-        "_first_byte",
         "_head",
-        "_head_sent",
         "_kit",
         "_last_in",
-        "_last_out",
         "_meter",
         "_op",
         "_paused",
         "_pipe",
         "_plan",
         "_provider_dialect",
+        "_reply",
         "_state",
-        "_status",
         "_surface",
         "_target",
         "_unasked",
@@ -116,32 +107,26 @@ class Exchange:
         self._surface = surface
         self._head = head
         self._envelope = envelope
-        self._down = down
         self._began = now()
+        self._reply = Reply(down, surface, envelope, self._began)
+        self._continue = down.continue_
         self._state = _READING
         self._body: bytes | bytearray = b""
         self._caller: Caller | None = None
         self._admitted: Lines = b""  # how much of the rate limit is left
-        self._extra: Lines = b""  # and what is to be told of the attempt
         self._op: Generate | None = None
         self._plan: Plan | None = None
         self._call: Call | None = None
         self._attempt_began = self._wait_until = 0.0
         self._unasked: list[str] = []  # what was not taken over before any target was looked at
         self._target: Target | None = None
-        self._dialect: ClientDialect | None = None
         self._provider_dialect: ProviderDialect | None = None
-        self._context: Context | None = None
-        self._encoder: Encoder | None = None
         self._pipe: Pipe | None = None
         self._meter: TokenMeter | None = None
         self._attempt: Attempt | None = None
         self._uplink: Flow | None = None
         self._collected: Collected | None = None
-        self._head_sent = False
-        self._status = 0
-        self._first_byte: float | None = None
-        self._last_in = self._last_out = self._began
+        self._last_in = self._began
         self._paused = False
 
     # ---- from the client
@@ -155,13 +140,13 @@ class Exchange:
                 raise self._envelope.problem
             self._caller = kit.gate.identify(self._head, self._envelope.peer)
             kit.gate.check(self._head, kit.limits.body)
-            self._admitted = self._extra = kit.gate.admit(self._caller, self._began)
+            self._admitted = self._reply.extra = kit.gate.admit(self._caller, self._began)
         except Problem as p:
-            self._refuse(p)
+            self._fail(p, Outcome.REFUSED)
         except Exception as e:
             self._crash(e)
         else:
-            self._down.continue_()
+            self._continue()
 
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
@@ -175,20 +160,21 @@ class Exchange:
                     self._body = bytearray(self._body)
                 self._body += data
             if len(self._body) > self._kit.limits.body:
-                self._refuse(Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {self._kit.limits.body} bytes."))
+                text = f"The body is larger than {self._kit.limits.body} bytes."
+                self._fail(Problem("PAYLOAD_TOO_LARGE", text), Outcome.REFUSED)
                 return
         if end:
             try:
                 self._ask(bytes(self._body))
             except Problem as p:
-                self._refuse(p)
+                self._fail(p, Outcome.REFUSED)
             except Exception as e:
                 self._crash(e)
 
     def refuse(self, problem: Problem) -> None:
         """Something is wrong with the body, as the front door sees it."""
         if self._state is _READING:
-            self._refuse(problem)
+            self._fail(problem, Outcome.REFUSED)
 
     def client_left(self, why: Outcome = Outcome.CLIENT_LEFT) -> None:
         """The client is gone: whatever is under way stops now."""
@@ -217,7 +203,7 @@ class Exchange:
         if kit.log.debug:
             kit.log.body("request", self._envelope.request_id, body)
         self._body = b""
-        self._dialect, op = self._surface.read(self._head, body)
+        self._reply.dialect, op = self._surface.read(self._head, body)
         self._op = op
         self._plan = Plan(kit.targets.order(kit.gate.plan(op, documents=self._surface.documents), self._began))
         self._unasked = op.dropped
@@ -226,7 +212,7 @@ class Exchange:
 
     def _try(self) -> None:
         """Ask the plan's target. Raises `Problem`."""
-        op, client, plan = self._op, self._dialect, self._plan
+        op, client, plan = self._op, self._reply.dialect, self._plan
         assert op is not None and client is not None and plan is not None
         while True:
             target = self._target = plan.target
@@ -245,12 +231,13 @@ class Exchange:
         native = op.native_to(dialect.name)
         call = provider.call(Operation.GENERATE, target.model, body, lines + native.headers if native else lines)
         # told once the call is built, which may drop more
-        self._extra = self._admitted
+        extra = self._admitted
         if target.renamed:
-            self._extra += b"x-switchboard-model: %b\r\n" % target.model.encode()
+            extra += b"x-switchboard-model: %b\r\n" % target.model.encode()
         if op.dropped:
             names = _UNTOLD.sub("?", ", ".join(op.dropped)[:1024])
-            self._extra += b"x-switchboard-dropped: %b\r\n" % names.encode()
+            extra += b"x-switchboard-dropped: %b\r\n" % names.encode()
+        self._reply.extra = extra
         self._send(call, provider)
 
     def _send(self, call: Call, provider: Provider) -> None:
@@ -271,7 +258,7 @@ class Exchange:
         assert target is not None and call is not None and plan is not None
         at = now()
         kit.targets.failed(target, error, at)
-        if self._first_byte is not None:
+        if self._reply.first_byte is not None:
             return False
         wait = plan.after(error, call, kit.targets)
         if wait is None:
@@ -298,8 +285,7 @@ class Exchange:
         if uplink is not None:
             uplink.abort()
         self._pipe = self._collected = None
-        if not self._head_sent:  # else the stream has begun under the name of the first
-            self._context = self._encoder = None
+        self._reply.forget()
 
     # ---- from the provider
 
@@ -318,33 +304,23 @@ class Exchange:
             self._collected = Collected(status, headers, self._kit.limits.answer)
 
     def _open_pipe(self) -> None:
-        dialect, provider_dialect, meter, context = self._dialect, self._provider_dialect, self._meter, self._about()
+        dialect, provider_dialect, meter, context = (
+            self._reply.dialect,
+            self._provider_dialect,
+            self._meter,
+            self._about(),
+        )
         assert dialect is not None and provider_dialect is not None and meter is not None
         if dialect.name == provider_dialect.name:
             self._pipe = provider_dialect.tap(context, meter)
         else:
-            self._pipe = Translate(provider_dialect.decoder(context), self._encode(), meter)
+            self._pipe = Translate(provider_dialect.decoder(context), self._reply.encoder, meter)
         self._state = _STREAMING
 
     def _about(self) -> Context:
-        if self._context is None:
-            op, target = self._op, self._target
-            assert op is not None and target is not None
-            self._context = Context(
-                f"chatcmpl-{self._envelope.request_id}",
-                target.model,
-                int(time.time()),
-                include_usage=op.include_usage,
-                choices=op.choices,
-                max_event=self._kit.limits.event,
-            )
-        return self._context
-
-    def _encode(self) -> Encoder:
-        if self._encoder is None:
-            assert self._dialect is not None
-            self._encoder = self._dialect.encoder(self._about())
-        return self._encoder
+        op, target = self._op, self._target
+        assert op is not None and target is not None
+        return self._reply.about(op, target.model, self._kit.limits.event)
 
     def upstream_data(self, data: bytes) -> None:
         """Some of the upstream's answer; see `Attempt`."""
@@ -356,10 +332,9 @@ class Exchange:
                 assert pipe is not None
                 self._last_in = now()
                 out = pipe.feed(data)
-                if pipe.phase is _CONTENT and self._head_sent:
+                if pipe.phase is _CONTENT and self._reply.first_byte is not None:
                     if out:
-                        self._last_out = self._last_in
-                        self._down.write(out)
+                        self._reply.write(out, self._last_in)
                 else:
                     self._stream(out)
             elif self._state is _COLLECTING:
@@ -377,22 +352,19 @@ class Exchange:
         phase = pipe.phase
         if phase is _FAILED:
             assert pipe.error is not None
-            if out and not self._head_sent:
-                self._send_head()  # it failed after all, but there was content before
+            if out:
+                self._reply.begin()  # it failed after all, but there was content before
             self._failed(pipe.error, out)
             return
         if phase is _DONE:
-            if not self._head_sent:
-                self._send_head()
-            self._last_out = self._last_in
+            self._reply.begin()
+            self._reply.last_out = self._last_in
             self._state = _DRAINING
             self._settle(Outcome.COMPLETE)
-            self._down.end(out)
+            self._reply.end(out)
         elif out and phase is not _PREAMBLE:
-            if not self._head_sent:
-                self._send_head()
-            self._last_out = self._last_in
-            self._down.write(out)
+            self._reply.begin()
+            self._reply.write(out, self._last_in)
 
     def upstream_end(self) -> None:
         """The upstream's answer is whole, as HTTP sees it; see `Attempt`."""
@@ -419,7 +391,7 @@ class Exchange:
             self._crash(e)
 
     def _collected_whole(self, collected: Collected) -> None:
-        dialect, own, meter, op = self._provider_dialect, self._dialect, self._meter, self._op
+        dialect, own, meter, op = self._provider_dialect, self._reply.dialect, self._meter, self._op
         assert dialect is not None and own is not None and meter is not None and op is not None
         if collected.passes_as(own, dialect, op.stream):
             body = collected.body
@@ -433,26 +405,25 @@ class Exchange:
         if op.stream:
             self._stream_whole(answer)
         else:
-            encoder = self._encode()
+            encoder = self._reply.encoder
             self._answer(header(b"content-type", encoder.whole_type), encoder.whole(answer))
 
     def _stream_whole(self, answer: Answer) -> None:
         """A stream from an answer that came whole."""
-        out = self._encode().encode(answer.events())
-        if not self._head_sent:
-            self._send_head()
+        out = self._reply.encoder.encode(answer.events())
+        self._reply.begin()
         self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
-        self._down.end(out)
+        self._reply.end(out)
 
     def _answer(self, kind: Lines, body: bytes) -> None:
-        self._status = 200
-        self._first_byte = now()
+        self._reply.status = 200
+        self._reply.first_byte = now()
         self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
-        self._down.whole(200, kind + self._envelope.headers + self._extra, body)
+        self._reply.whole(kind, body)
 
     def upstream_error(self, error: UpstreamError) -> None:
         """The call failed; see `Attempt`."""
@@ -476,15 +447,6 @@ class Exchange:
 
     # ---- the answer
 
-    def _send_head(self) -> None:
-        encoder = self._encode()
-        kind = header(b"content-type", encoder.content_type) + encoder.headers
-        headers = kind + _STREAM + self._envelope.headers + self._extra
-        self._head_sent = True
-        self._status = 200
-        self._first_byte = now()
-        self._down.head(200, headers)
-
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
         """The upstream failed: a real status while nothing was sent, else the stream ends with an error."""
         assert self._target is not None
@@ -493,25 +455,13 @@ class Exchange:
         if self._goes_on(error):
             return
         problem = problem_for(error, self._target.provider)
-        self._fail(problem, Outcome.UPSTREAM_CUT if self._head_sent else Outcome.UPSTREAM_ERROR, out)
+        self._fail(problem, Outcome.UPSTREAM_CUT if self._reply.head_sent else Outcome.UPSTREAM_ERROR, out)
 
     def _fail(self, problem: Problem, why: Outcome, out: bytes = b"") -> None:
-        if not self._head_sent:
-            self._refuse(problem, why)
-            return
-        last = out + self._encode().error(problem)
-        down = self._down
+        """End with an error: a status of its own while nothing was sent, else the last bytes of a stream behind `out`."""
+        tell = self._reply.failing(problem, out)
         self._over(why, problem)
-        down.fail(last)
-
-    def _refuse(self, problem: Problem, why: Outcome = Outcome.REFUSED) -> None:
-        """Answer with an error; nothing was sent so far."""
-        status, headers, body = self._surface.problem(problem, self._envelope.request_id, self._dialect)
-        self._status = status
-        down = self._down
-        self._over(why, problem)
-        extra = b"" if problem.headers else self._extra
-        down.whole(status, headers + self._envelope.headers + extra, body)
+        tell()
 
     def _crash(self, e: Exception) -> None:
         """A fault of ours: say so in the log, and to the client no more than that."""
@@ -524,7 +474,7 @@ class Exchange:
             _log.error("request %s could not be ended", self._envelope.request_id, exc_info=again)
             if not self.over:
                 self._over(Outcome.INTERNAL_ERROR)
-            self._down.fail(b"")
+            self._reply.cut()
 
     # ---- the end
 
@@ -549,7 +499,7 @@ class Exchange:
     def _settle(self, why: Outcome, problem: Problem | None = None) -> None:
         end = now()
         usage = self._meter.settle(why) if self._meter is not None else _NOTHING
-        op, target, caller = self._op, self._target, self._caller
+        op, target, caller, reply = self._op, self._target, self._caller, self._reply
         if why is Outcome.COMPLETE and target is not None:
             self._kit.targets.answered(target)
         self._kit.ledger.put(
@@ -558,13 +508,13 @@ class Exchange:
                 self._envelope.request_id,
                 self._head.method,
                 self._head.path,
-                self._status,
+                reply.status,
                 why,
                 end - self._began,
-                None if self._first_byte is None else self._first_byte - self._began,
+                None if reply.first_byte is None else reply.first_byte - self._began,
                 self._kit.gate.profile.name,
                 "" if caller is None else caller.id,
-                self._surface.name if self._dialect is None else self._dialect.name,
+                self._surface.name if reply.dialect is None else reply.dialect.name,
                 "" if target is None else target.provider.name,
                 "" if target is None else target.model,
                 usage.input,
@@ -592,7 +542,7 @@ class Exchange:
         if state is _READING:
             return  # the front door's to watch
         if state is _DRAINING:
-            if at - self._last_out > _DRAIN_TIME:
+            if at - self._reply.last_out > _DRAIN_TIME:
                 self._over(Outcome.COMPLETE)
             return
         if state is _WAITING and at >= self._wait_until:
@@ -613,7 +563,9 @@ class Exchange:
         elif at - self._last_in > times.idle:
             self._timed_out(f"nothing for {times.idle:g} s", Outcome.UPSTREAM_CUT)
             return
-        self._keep_alive(at)
+        limits = self._kit.limits
+        self._about()  # a head may have to go out before anything is known
+        self._reply.keep_alive(at, self._began, limits.head_after, limits.quiet)
 
     @property
     def _has_begun(self) -> bool:
@@ -624,16 +576,3 @@ class Exchange:
         error = UpstreamError(Fault.TIMEOUT, text)
         self._kit.targets.failed(self._target, error, now())
         self._fail(problem_for(error, self._target.provider), why)
-
-    def _keep_alive(self, at: float) -> None:
-        """A stream's head after `head_after`, and a comment whenever nothing was sent for `quiet` seconds."""
-        limits = self._kit.limits
-        if self._head_sent:
-            if at - self._last_out >= limits.quiet:
-                self._last_out = at
-                self._down.write(self._encode().keepalive)
-        elif at - self._began >= limits.head_after:
-            self._send_head()
-            self._first_byte = None  # of the answer there is none yet
-            self._last_out = at
-            self._down.write(self._encode().keepalive)

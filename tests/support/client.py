@@ -52,8 +52,8 @@ class Connection:
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=limit))
 
     async def send(self, data: bytes) -> None:
-        self.writer.write(data)
-        with suppress(ConnectionError):
+        with suppress(ConnectionError, RuntimeError):  # uvloop raises the latter on a transport that is closed
+            self.writer.write(data)
             await self.writer.drain()
 
     async def head(self) -> tuple[int, dict[str, str]]:

@@ -279,6 +279,26 @@ def test_a_tool_call_whole_in_one_chunk_without_an_id() -> None:
     assert all(ids)
 
 
+def test_a_tool_call_whose_name_comes_after_its_first_piece() -> None:
+    def piece(**more: Any) -> bytes:
+        return chunk({"tool_calls": [{"index": 0} | more]})
+
+    stream = [
+        piece(id="c1", function={"arguments": '{"a"'}),
+        piece(function={"name": "look", "arguments": ": 1"}),
+        piece(function={"arguments": "}"}),
+        chunk({}, "tool_calls"),
+    ]
+    assert decoded(stream)[:4] == [
+        ToolCallBegin(0, "c1", "look"),
+        ToolCallArguments(0, '{"a": 1'),
+        ToolCallArguments(0, "}"),
+        Finish("tool_calls"),
+    ]
+    nameless = [piece(id="c1", function={"arguments": "{}"}), chunk({}, "tool_calls")]
+    assert decoded(nameless)[:3] == [ToolCallBegin(0, "c1", ""), ToolCallArguments(0, "{}"), Finish("tool_calls")]
+
+
 def test_reasoning_under_either_name() -> None:
     stream = chunk({"reasoning_content": "a"}) + chunk({"reasoning": "b"}) + chunk({"content": "c"}) + DONE_EVENT
     assert decoded([stream]) == [Reasoning("a"), Reasoning("b"), Text("c"), Done()]

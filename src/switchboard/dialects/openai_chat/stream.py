@@ -17,6 +17,7 @@ from switchboard.core.events import (
     Reasoning,
     Refusal,
     Text,
+    ToolCall,
     ToolCallArguments,
     ToolCallBegin,
 )
@@ -85,6 +86,7 @@ class OpenAIDecoder:
         self._splitter = EventSplitter(context.max_event)
         self._choices = _Choices(context.choices)
         self._calls: set[tuple[int, int]] = set()
+        self._nameless: dict[tuple[int, int], ToolCall] = {}
         self._ended = False
 
     def feed(self, data: bytes) -> list[Event]:
@@ -138,16 +140,33 @@ class OpenAIDecoder:
             for call in d.tool_calls or ():
                 self._tool_call(call, n, out)
         if choice.finish_reason is not None:
+            for key in [k for k in self._nameless if k[0] == n]:
+                self._begin(key, out)
             out.append(Finish(choice.finish_reason, n))
 
     def _tool_call(self, call: shapes.ToolCallDelta, choice: int, out: list[Event]) -> None:
-        function = call.function
-        if (choice, call.index) not in self._calls:
-            self._calls.add((choice, call.index))
-            name = (function.name if function else None) or ""
-            out.append(ToolCallBegin(call.index, call.id or f"call_{choice}_{call.index}", name, choice))
-        if function is not None and function.arguments:
-            out.append(ToolCallArguments(call.index, function.arguments, choice))
+        key = (choice, call.index)
+        function = call.function or shapes.FunctionDelta()
+        if key in self._calls:
+            if function.arguments:
+                out.append(ToolCallArguments(call.index, function.arguments, choice))
+            return
+        # some servers tell a call's name after its first piece
+        begun = self._nameless.setdefault(key, ToolCall("", "", ""))
+        begun.id = begun.id or call.id or ""
+        begun.name = function.name or ""
+        begun.arguments += function.arguments or ""
+        if begun.name:
+            self._begin(key, out)
+
+    def _begin(self, key: tuple[int, int], out: list[Event]) -> None:
+        """Tell of a call that has waited for its name."""
+        choice, index = key
+        call = self._nameless.pop(key)
+        self._calls.add(key)
+        out.append(ToolCallBegin(index, call.id or f"call_{choice}_{index}", call.name, choice))
+        if call.arguments:
+            out.append(ToolCallArguments(index, call.arguments, choice))
 
     def eof(self) -> list[Event]:
         """`Done` if every choice had its ``finish_reason``, else `Failed` (cut)."""

@@ -8,9 +8,11 @@ import pytest
 
 from support.client import chat
 from support.gateway import gateway
+from switchboard.net.script import Again, Request, ScriptServer, answer
 
 pytestmark = pytest.mark.anyio
 
+MESSAGE = b'{"type": "message", "content": [{"type": "text", "text": "Hi"}], "stop_reason": "end_turn"}'
 MINE, SHOP, MAIN = "http://localhost:3000", "https://shop.example.com", "key-of-the-house-1"
 PROFILES: dict[str, Any] = {
     "shop": {
@@ -117,3 +119,13 @@ async def test_preflights_go_by_path_and_origin(shell: str) -> None:
         ]:
             a = await g.ask(path, None, asks | {"origin": origin}, method="OPTIONS")
             assert a.headers.get("access-control-allow-origin") == allowed, (path, origin)
+
+
+async def test_another_provider_brings_its_own_model(shell: str) -> None:
+    async with ScriptServer([Request(), answer(MESSAGE), Again()]) as up:
+        row = {"base_url": up.base_url.removesuffix("/v1"), "api_key": "sk-ant-profile-1"}
+        profiles = {"desk": {"provider": "anthropic"}}
+        chats = {"provider": "offline", "model": "echo"}
+        async with gateway(shell, providers={"anthropic": row}, chat=chats, profiles=profiles) as g:
+            assert (await g.ask("/p/desk/api/chat", chat("Hi", stream=False))).status == 200
+            assert (await g.record()).model.startswith("claude-")

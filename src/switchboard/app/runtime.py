@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from switchboard.config.check import provider_type
 from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings
@@ -70,7 +71,7 @@ def build(settings: Settings, parts: Parts) -> Runtime:
     chat_paths = ["/api/chat", "/api/v1/chat", *settings.chat.paths]
     closed = bool(settings.auth.access_key) or any(p.access_key for p in settings.profiles.values())
 
-    def routes(name: str, chat: Chat, own: ProfileSettings | None, **more: object) -> Routes:
+    def routes(name: str, chat: Chat, own: ProfileSettings | None = None) -> Routes:
         provider = chat.provider or chosen
         profile = profile_of(name, chat, provider, providers[provider], settings)
         keys = [*settings.auth.access_key, *(own.access_key if own is not None else ())]
@@ -84,11 +85,11 @@ def build(settings: Settings, parts: Parts) -> Runtime:
         kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets)
         origins = own.origins if own is not None else []
         envelopes = Envelopes(_envelope_settings(settings, origins or settings.cors.origins))
-        return Routes(_hot(settings, chat, chat_paths), kit, envelopes, **more)  # type: ignore[arg-type]
+        return Routes(_hot(settings, chat, chat_paths), kit, envelopes)
 
     profiles = {name: routes(name, merged(settings.chat, p), p) for name, p in settings.profiles.items()}
     by_key, by_origin = _choosers(settings.profiles, profiles)
-    base = routes("default", settings.chat, None, profiles=profiles, by_key=by_key, by_origin=by_origin)
+    base = replace(routes("default", settings.chat), profiles=profiles, by_key=by_key, by_origin=by_origin)
     catalog = Catalog(providers.values(), routing.routes)
     return Runtime(settings, providers, base.kit.gate.profile, catalog, base, chat_paths)
 
@@ -144,8 +145,10 @@ def make_provider(
 
 
 def merged(chat: Chat, profile: ProfileSettings) -> Chat:
-    """`chat` with what `profile` sets in its place."""
+    """`chat` with what `profile` sets in its place. A model goes with its provider: another one has its own."""
     own = {n: getattr(profile, n) for n in profile.model_fields_set if n in Chat.model_fields}
+    if "provider" in own:
+        own.setdefault("model", None)
     return chat.model_copy(update=own)
 
 

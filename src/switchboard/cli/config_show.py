@@ -83,7 +83,8 @@ def _model(path: Path, settings: Settings) -> Path | None:
         case ("profiles", name, key):
             profile = settings.profiles[name]
             if key in Chat.model_fields:
-                return None if key in profile.model_fields_set else ("chat", key)
+                with_provider = key == "model" and "provider" in profile.model_fields_set  # see `app.runtime.merged`
+                return None if with_provider or key in profile.model_fields_set else ("chat", key)
             return ("limits", key) if key == "requests_per_minute" and profile.requests_per_minute is None else None
         case ("providers", name, "timeouts", key):
             return ("timeouts", key) if getattr(settings.providers[name].timeouts, key) is None else None

@@ -34,6 +34,11 @@ _MESSAGE = {
     "usage": {"input_tokens": 2, "output_tokens": 2},
 }
 _MESSAGE_EVENT = 'event: content_block_delta\ndata: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"Hello "}}\n\n'
+_DEEP_CHAT_ERROR = {
+    "type": "object",
+    "properties": {"error": {"type": "string"}, "code": {"type": "string"}, "request_id": {"type": "string"}},
+    "required": ["error", "code", "request_id"],
+}
 _ANTHROPIC_ERROR = {
     "type": "object",
     "properties": {
@@ -59,6 +64,7 @@ def extend(document: dict[str, Any], chat_paths: list[str]) -> dict[str, Any]:
     schemas["OpenAIError"] = error_schema(openai=True)
     schemas["Error"] = error_schema(openai=False)
     schemas["AnthropicError"] = _ANTHROPIC_ERROR
+    schemas["DeepChatError"] = _DEEP_CHAT_ERROR
     document["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
     document["security"] = [{}, {"key": []}]
     paths = document["paths"]
@@ -83,7 +89,7 @@ def _completions(request: dict[str, Any]) -> dict[str, Any]:
         "operationId": "v1_chat_completions",
         "requestBody": _body(request, {"whole": _HELLO | {"model": "echo"}, "streamed": stream}),
         "responses": _responses(
-            "OpenAIError", {"application/json": {"example": _COMPLETION}, "text/event-stream": {"example": _CHUNK}}
+            ("OpenAIError",), {"application/json": {"example": _COMPLETION}, "text/event-stream": {"example": _CHUNK}}
         ),
     }
 
@@ -97,7 +103,7 @@ def _messages(request: dict[str, Any]) -> dict[str, Any]:
         "operationId": "v1_messages",
         "requestBody": _body(request, {"whole": _MESSAGES_HELLO, "streamed": stream}),
         "responses": _responses(
-            "AnthropicError",
+            ("AnthropicError",),
             {"application/json": {"example": _MESSAGE}, "text/event-stream": {"example": _MESSAGE_EVENT}},
         ),
     }
@@ -134,7 +140,7 @@ def _web_chat(request: dict[str, Any]) -> dict[str, Any]:
         ],
         "requestBody": _body(schema, examples),
         "responses": _responses(
-            "Error",
+            ("Error", "DeepChatError"),
             {
                 "application/json": {"example": {"content": "Hello there", "done": True}},
                 "text/event-stream": {"example": simple},
@@ -149,8 +155,10 @@ def _body(schema: dict[str, Any], examples: dict[str, Any]) -> dict[str, Any]:
     return {"required": True, "content": {"application/json": {"schema": schema, "examples": shown}}}
 
 
-def _responses(error: str, content: dict[str, Any]) -> dict[str, Any]:
-    failed = {"application/json": {"schema": {"$ref": f"#/components/schemas/{error}"}}}
+def _responses(errors: tuple[str, ...], content: dict[str, Any]) -> dict[str, Any]:
+    """`errors` are the shapes that one may have."""
+    shapes = [{"$ref": f"#/components/schemas/{name}"} for name in errors]
+    failed = {"application/json": {"schema": shapes[0] if len(shapes) == 1 else {"anyOf": shapes}}}
     meanings = {
         400: "The request is not valid.",
         401: "An access key is needed.",

@@ -44,6 +44,10 @@ def parse_event(raw: bytes) -> SSEvent:
     """Read the fields of one event; `raw` includes the blank line that ends it."""
     if is_one_event(raw):
         return SSEvent(raw, raw[6:-2])
+    if raw[:7] == b"event: " and raw.find(b"\r") < 0:  # a name and one line of data, as Anthropic writes them
+        end = raw.find(b"\n")
+        if raw[end + 1 : end + 7] == b"data: " and raw.find(b"\n", end + 1) == len(raw) - 2 and raw[-1:] == b"\n":
+            return SSEvent(raw, raw[end + 7 : -2], raw[7:end])
     data: list[bytes] = []
     name = b""
     for line in _LINE_END.split(raw):

@@ -69,3 +69,8 @@ def test_one_key_or_several() -> None:
     one = Settings.model_validate({"auth": {"access_key": "a"}})
     two = Settings.model_validate({"auth": {"access_key": ["a", "b"]}})
     assert [len(s.auth.access_key) for s in (one, two)] == [1, 2]
+
+
+def test_a_route_may_name_one_target() -> None:
+    settings = Settings(routes={"fast": "openai/gpt-5", "slow": ["openai/o3"]})
+    assert [e.target for e in settings.routes["fast"]] == ["openai/gpt-5"]

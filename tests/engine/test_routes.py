@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -331,3 +332,68 @@ async def test_a_head_with_only_comments_behind_it_bars_no_other_target(
                 (True, "two", 1) if answered_by == "two" else (False, "one", 0)
             )
             assert r.first_byte is not None and r.first_byte > 0.7
+
+
+async def test_a_key_that_is_refused_again_and_again_opens_the_circuit(shell: str) -> None:
+    async with (
+        ScriptServer(failing(401)) as first,
+        ScriptServer(GOOD) as second,
+        gateway(shell, **two(first, second, circuit={"failures": 3, "rest": 60})) as g,
+    ):
+        for _ in range(5):
+            assert (await g.ask("/v1/chat/completions", chat("hi", model="fast"))).status == 200
+        assert (asked(first), asked(second)) == (3, 5)
+
+
+async def test_a_provider_that_refuses_a_request_is_alive(shell: str) -> None:
+    async def twice(status: int) -> None:
+        for _ in range(2):
+            assert (await g.ask("/v1/chat/completions", chat("hi", model="one/m1"))).status == status
+
+    closing: Script = [Request(), b"HTTP/1.1 500 X\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"]
+    refusing: Script = [Request(), b"HTTP/1.1 400 X\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"]
+    async with (
+        ScriptServer(lambda n: refusing if n == 2 else closing) as first,
+        ScriptServer(GOOD) as second,
+        gateway(shell, **two(first, second, circuit={"failures": 3, "rest": 60})) as g,
+    ):
+        await twice(503)
+        assert (await g.ask("/v1/chat/completions", chat("hi", model="one/m1"))).status == 400
+        await twice(503)
+        assert await _open_circuits(g) == ['switchboard_target_open{model="m1",provider="one"} 0.0']
+
+
+async def test_who_leaves_after_content_was_answered(shell: str) -> None:
+    begun = b'data: {"choices":[{"index":0,"delta":{"content":"be"}}]}\n\n'
+
+    def script(n: int) -> Script:
+        return [Request(), stream_head(), chunk(begun), Wait(30)] if n == 1 else [Request(), list(failing(500))[1]]
+
+    async with (
+        ScriptServer(script) as first,
+        ScriptServer(GOOD) as second,
+        gateway(shell, **two(first, second, circuit={"failures": 2, "rest": 60})) as g,
+    ):
+        assert (await g.ask("/v1/chat/completions", chat("hi", model="one/m1"))).status == 503
+        assert await _open_circuits(g) == ['switchboard_target_open{model="m1",provider="one"} 0.0']
+        c = await g.connect()
+        body = json.dumps(chat("hi", model="one/m1", stream=True)).encode()
+        head = b"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        await c.send(head + b"content-length: %d\r\n\r\n%b" % (len(body), body))
+        await c.reader.readuntil(b'"be"')
+        c.writer.close()
+        await until(lambda: len(g.app.registry.open) == 0)
+        assert await _open_circuits(g) == []
+
+
+async def test_a_retry_that_cannot_be_built_ends_the_request(shell: str, caplog: pytest.LogCaptureFixture) -> None:
+    async with ScriptServer(failing(500)) as up:
+        settings: dict[str, Any] = {"providers": {"up": {"base_url": up.base_url}}, "chat": {"provider": "up"}}
+        async with gateway(shell, **settings, retry={"wait": 0.1}) as g:
+            provider = g.app.runtime.providers["up"]
+            asking = asyncio.create_task(g.ask("/v1/chat/completions", chat("hi", model="m")))
+            await until(lambda: asked(up) == 1)
+            provider.dialect = None  # type: ignore[assignment, method-assign]  # as a bug of ours would
+            assert (await asking).status == 500
+            assert (await g.record()).outcome == "internal_error"
+            assert len(g.app.registry.open) == 0

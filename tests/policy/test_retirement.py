@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pytest
 
@@ -47,7 +47,15 @@ def test_the_table() -> None:
     for rows in table().values():
         for r in rows:
             assert MODEL_NAME.fullmatch(r.model.removesuffix("*"))
-            assert MODEL_NAME.fullmatch(r.successor)
+            assert r.successor == "" or MODEL_NAME.fullmatch(r.successor)
             assert date(2023, 1, 1) < r.day < date(2030, 1, 1)
+    openai = Retirements()
+    assert openai.successor("openai", "gpt-3.5-turbo-instruct", _at(2026, 11, 21)) == "gpt-4.1-mini"
+    assert openai.successor("openai", "gpt-3.5-turbo-instruct", _at(2027, 1, 14)) == "gpt-6-luna"
+    assert openai.successor("openai", "tts-1", _at(2028, 1, 1)) is None  # gone, and nothing answers in its place
     gpt4o = Retirements().find("openai", "gpt-4o")
     assert gpt4o is not None and gpt4o.day == date(2027, 1, 14)
+
+
+def _at(year: int, month: int, day: int) -> float:
+    return datetime(year, month, day, tzinfo=UTC).timestamp()

@@ -254,11 +254,11 @@ def _models(settings: Settings) -> Iterator[Check]:
         if end is None or end.day > today + timedelta(days=NOTICE):
             continue
         found = True
-        fix = f"name {end.successor} in {place}"
+        fix = f"name {end.successor or 'another'} in {place}"
         if end.day <= today:
-            text = f"it is retired since {end.day}; {end.successor} answers in its place"
+            text = f"it is retired since {end.day}; {end.successor or 'nothing'} answers in its place"
         else:
-            text = f"it retires on {end.day}; from then on {end.successor} answers in its place"
+            text = f"it retires on {end.day}; from then on {end.successor or 'nothing'} answers in its place"
         yield Check(f"model {name}", "warning", text, fix)
     if not found:
         yield Check("models", "ok", f"none in use retires within {NOTICE} days")

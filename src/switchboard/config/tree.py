@@ -315,9 +315,11 @@ class Settings(_Section):
     providers: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProviderSettings] = Field(
         {}, description="The providers, by name."
     )
-    routes: dict[Model, list[Annotated[RouteEntry, BeforeValidator(_entry)]]] = Field(
+    routes: dict[
+        Model, Annotated[list[Annotated[RouteEntry, BeforeValidator(_entry)]], BeforeValidator(_one_or_many)]
+    ] = Field(
         {},
-        description="Models of your own naming, each with its targets in order: fast: [openai/gpt-4o, local/llama3.2].",
+        description="Models of your own naming, each with its target or targets in order: fast: [openai/gpt-4o, local/llama3.2].",
     )
     retired_models: dict[Model, Model] = Field(
         {},

@@ -7,9 +7,9 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from switchboard.core.errors import UpstreamError
+from switchboard.core.errors import Fault, UpstreamError
 from switchboard.policy.circuit import CircuitPolicy, Circuits
-from switchboard.policy.retry import RetryPolicy, wait_before
+from switchboard.policy.retry import RetryPolicy, elsewhere, wait_before
 from switchboard.policy.routing import Target
 
 _COUNTED: Final = 4096  # labels of the metric; clients may name models as they like
@@ -37,7 +37,11 @@ class Targets:
     def failed(self, target: Target, error: UpstreamError, at: float) -> None:
         """A call failed at `at` (monotonic)."""
         self._count(target, f"status_{error.status}" if error.status else str(error.fault))
-        if error.retryable and self.circuits.failed(target, at):
+        if not elsewhere(error):
+            if error.fault is Fault.STATUS:
+                self.circuits.succeeded(target)  # it refused the request, and is alive
+            return
+        if self.circuits.failed(target, at):
             policy = self.circuits.policy
             text = "%s of provider %s failed %d times in a row and is left alone for %g s: %s"
             _log.error(text, target.model, target.provider.name, policy.failures, policy.rest, error)

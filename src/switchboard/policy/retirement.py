@@ -19,7 +19,8 @@ _CHAIN: Final = 8  # successors that have a successor
 
 
 class Retirement(Struct, frozen=True):
-    """A model's end: from `on` (seconds since the epoch) the provider answers for it no more."""
+    """A model's end: from `on` (seconds since the epoch) the provider answers for it no more. `successor` answers in its
+    place; "" where nothing does."""
 
     model: str
     on: float
@@ -36,7 +37,7 @@ def table() -> dict[str, tuple[Retirement, ...]]:
     """The retirements that are known here, by `Capabilities.lifecycle`."""
     data = tomllib.loads(files("switchboard.policy").joinpath("retired_models.toml").read_text())
     return {
-        kind: tuple(Retirement(model, _epoch(row["on"]), row["successor"]) for model, row in rows.items())
+        kind: tuple(Retirement(model, _epoch(row["on"]), row.get("successor", "")) for model, row in rows.items())
         for kind, rows in data.items()
     }
 
@@ -69,7 +70,7 @@ class Retirements:
             if further is None:
                 end = self.find(lifecycle, name)
                 further = end.successor if end is not None and end.on <= at else None
-            if further is None or further == name:
+            if not further or further == name:
                 break
             name = further
         return None if name == model else name

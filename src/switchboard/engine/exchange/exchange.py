@@ -276,6 +276,8 @@ class Exchange:
             self._try()
         except Problem as p:
             self._fail(p, Outcome.REFUSED)
+        except Exception as e:
+            self._crash(e)
 
     def _let_go(self) -> None:
         """Forget the attempt that failed."""
@@ -500,7 +502,8 @@ class Exchange:
         end = now()
         usage = self._meter.settle(why) if self._meter is not None else _NOTHING
         op, target, caller, reply = self._op, self._target, self._caller, self._reply
-        if why is Outcome.COMPLETE and target is not None:
+        answered = why is Outcome.COMPLETE or (why is Outcome.CLIENT_LEFT and reply.first_byte is not None)
+        if answered and target is not None:
             self._kit.targets.answered(target)
         self._kit.ledger.put(
             Record(

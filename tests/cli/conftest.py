@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from support.process import BIN, Program, program
+from switchboard.config.names import KNOWN
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Serve = Callable[..., AbstractContextManager[Program]]
+Serving = Callable[..., AbstractContextManager[tuple[Program, int]]]
 
 #: What would change what the program does.
 OURS = ("OPENAI_", "AI_", "SWITCHBOARD_", "ACCESS_KEY", "PORT", "LOG_LEVEL", "XDG_DATA_HOME", "AZURE_")
@@ -54,5 +56,28 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serve:
         with program(*command, environment=QUICK | environment, cwd=tmp_path) as p:
             p.wait_for(r"^ +next ")
             yield p
+
+    return go
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """The environment of servers and commands: a data folder of the test's own, and no settings of anybody's."""
+    for name in KNOWN:
+        monkeypatch.delenv(name, raising=False)
+    return {"SWITCHBOARD_DATA_DIR": str(tmp_path / "data")}
+
+
+@pytest.fixture
+def serving(tmp_path: Path, data: dict[str, str]) -> Serving:
+    """A server that takes everything, its port too, from its settings file; gives its port beside it."""
+
+    @contextmanager
+    def go(*flags: str, **environment: str) -> Iterator[tuple[Program, int]]:
+        command = [str(BIN / "switchboard"), "serve", *flags]
+        with program(*command, environment=QUICK | data | environment, cwd=tmp_path) as p:
+            port = int(p.wait_for(r"page +https?://[^ ]+:(\d+)/")[1])
+            p.wait_for(r"^ +next ")
+            yield p, port
 
     return go

@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 
 from support.process import BIN, Program
-from switchboard.config.names import KNOWN
 from switchboard.net.script import Hang, Request, ScriptServer, Step, answer, chunk, stream_head
 
 pytestmark = pytest.mark.anyio
@@ -36,11 +35,9 @@ def port_of(p: Program) -> int:
 
 
 @pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of servers and commands: a data folder of the test's own, and no settings of anybody's."""
-    for name in KNOWN:
-        monkeypatch.delenv(name, raising=False)
-    return {"SWITCHBOARD_DATA_DIR": str(tmp_path / "data"), "SWITCHBOARD_RETRY__WAIT": "0.05"}
+def data(data: dict[str, str]) -> dict[str, str]:
+    """Servers and commands that try again soon."""
+    return data | {"SWITCHBOARD_RETRY__WAIT": "0.05"}
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -73,7 +72,6 @@ def test_shells_that_are_not_known(run: Run) -> None:
     assert done.returncode == 2 and "fish" in done.stderr
 
 
-@pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_in_bash_itself(tmp_path: Path) -> None:
     """The script as bash runs it, asked as bash asks when Tab is pressed."""
     script = """

@@ -9,16 +9,15 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.client import Answer, Connection, ask, chat, request
-from support.process import BIN, Program, program
-from switchboard.config.names import KNOWN
+from support.process import Program
 from switchboard.net.script import Request, ScriptServer, Step, Wait, answer, chunk, stream_head
 
 pytestmark = pytest.mark.anyio
@@ -29,30 +28,6 @@ CANARY = "Canary7Kq9zHidden"
 V1 = "/v1/chat/completions"
 #: By when a secret's new file has to be in use: it is looked at every second.
 SOON = 3.0
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of servers and commands: a data folder of the test's own, and no settings of anybody's."""
-    for name in KNOWN:
-        monkeypatch.delenv(name, raising=False)
-    return {"SWITCHBOARD_DATA_DIR": str(tmp_path / "data")}
-
-
-@pytest.fixture
-def serving(tmp_path: Path, data: dict[str, str]) -> Serving:
-    """A server that takes everything, its port too, from its settings file."""
-
-    @contextmanager
-    def go(**environment: str) -> Iterator[tuple[Program, int]]:
-        quick = {"SWITCHBOARD_SHUTDOWN__ACCEPT": "0", "SWITCHBOARD_SHUTDOWN__STREAMS": "0.1"}
-        with program(BIN / "switchboard", "serve", environment=quick | data | environment, cwd=tmp_path) as p:
-            port = int(p.wait_for(r"page +https?://[^ ]+:(\d+)/")[1])
-            p.wait_for(r"^ +next ")
-            time.sleep(0.1)  # it listens for the signal as soon as it has said all that
-            yield p, port
-
-    return go
 
 
 def write(tmp_path: Path, **settings: Any) -> None:

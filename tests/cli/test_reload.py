@@ -7,44 +7,19 @@ import json
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support.client import chat
-from support.process import BIN, Program, program
-from switchboard.config.names import KNOWN
+from support.process import BIN, Program
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 Serving = Callable[..., AbstractContextManager[tuple[Program, int]]]
 CANARY = "Canary7Kq9zHidden"
-
-
-@pytest.fixture
-def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """The environment of servers and commands: a data folder of the test's own, and no settings of anybody's."""
-    for name in KNOWN:
-        monkeypatch.delenv(name, raising=False)
-    return {"SWITCHBOARD_DATA_DIR": str(tmp_path / "data")}
-
-
-@pytest.fixture
-def serving(tmp_path: Path, data: dict[str, str]) -> Serving:
-    """A server that takes everything, its port too, from its settings file."""
-
-    @contextmanager
-    def go(*flags: str, **environment: str) -> Iterator[tuple[Program, int]]:
-        quick = {"SWITCHBOARD_SHUTDOWN__ACCEPT": "0", "SWITCHBOARD_SHUTDOWN__STREAMS": "0.1"}
-        command = [str(BIN / "switchboard"), "serve", *flags]
-        with program(*command, environment=quick | data | environment, cwd=tmp_path) as p:
-            port = int(p.wait_for(r"page +https?://[^ ]+:(\d+)/")[1])
-            p.wait_for(r"^ +next ")
-            yield p, port
-
-    return go
 
 
 def ask(port: int, path: str, body: Any = None) -> tuple[int, str]:

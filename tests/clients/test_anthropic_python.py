@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+import urllib.request
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -297,11 +301,25 @@ def test_a_stream_cut_by_the_provider_is_an_error(guarded: str, model: str) -> N
     assert "cut off" in error.message
 
 
+def left(address: str) -> float:
+    """How many requests for the endless model ended because their client had gone, as the server counts them."""
+    asking = urllib.request.Request(f"{address}/metrics", headers={"authorization": f"Bearer {ACCESS_KEY}"})
+    with urllib.request.urlopen(asking, timeout=10) as answer:
+        text = answer.read().decode()
+    lines = re.findall(r"^switchboard_requests_total\{(.*)\} ([\d.]+)$", text, re.M)
+    return sum(float(n) for labels, n in lines if 'model="endless"' in labels and 'outcome="client_left"' in labels)
+
+
 def test_a_client_may_leave(guarded: str) -> None:
+    before = left(guarded)
     with client(guarded).messages.stream(model="offline/endless", max_tokens=100, messages=say("x")) as stream:
-        for n, _ in enumerate(stream.text_stream):
-            if n == 5:
-                break
+        said = list(islice(stream.text_stream, 6))
+        assert said == ["again "] * 6
+        assert left(guarded) == before  # it is still being answered
+    until = time.monotonic() + 5
+    while left(guarded) == before and time.monotonic() < until:
+        time.sleep(0.02)
+    assert left(guarded) == before + 1
 
 
 def test_models(guarded: str) -> None:

@@ -192,15 +192,24 @@ def test_any_stream_is_written_well(stream: bytes) -> None:
     .map(lambda a: json.dumps(a).encode())
 )
 def test_any_answer(body: bytes) -> None:
-    MESSAGES.error(500, {}, body)
+    assert MESSAGES.error(500, {}, body).status == 500
+    meter = Counted()
     with suppress(UpstreamError):
-        MESSAGES.meter(body, Counted())
+        MESSAGES.meter(body, meter)
     try:
         answer = MESSAGES.answer(body)
     except UpstreamError:
         return
-    json.loads(OpenAIEncoder(context()).whole(answer))
-    json.loads(AnthropicEncoder(context()).whole(answer))
+    assert meter.used == answer.usage  # whether it is read or passes as it is
+    (choice,) = answer.choices
+    message = json.loads(OpenAIEncoder(context()).whole(answer))["choices"][0]["message"]
+    content = json.loads(AnthropicEncoder(context()).whole(answer))["content"]
+    assert (message["content"] or "") == choice.text
+    assert "".join(b["text"] for b in content if b["type"] == "text") == choice.text
+    calls = [(c.id, c.name) for c in choice.tool_calls]
+    assert [(c["id"], c["function"]["name"]) for c in message.get("tool_calls", [])] == calls
+    # an id may have to be written in other characters there
+    assert [b["name"] for b in content if b["type"] == "tool_use"] == [name for _, name in calls]
 
 
 # ---- events, in any order: what the encoder writes keeps to the grammar
@@ -337,11 +346,19 @@ def test_any_request(body: Any) -> None:
         temperature=0.5, max_tokens_cap=100, system_prompt="s", max_conversation_length=1, trim_v1=len(op.messages) == 2
     )
     apply(op, profile, documents=False)
-    json.loads(OpenAIChat().build(op, "gpt-5", ABLE))
-    json.loads(MESSAGES.build(op, "claude-sonnet-4-5", ABLE))
+    sent = json.loads(OpenAIChat().build(op, "gpt-5", ABLE))
+    assert (sent["model"], sent["messages"][0]) == ("gpt-5", {"role": "system", "content": "s"})
+    assert sent["max_tokens"] <= 100
+    sent = json.loads(MESSAGES.build(op, "claude-sonnet-4-5", ABLE))
+    assert (sent["model"], bool(sent["messages"])) == ("claude-sonnet-4-5", True)
+    assert sent["system"] == "s" or sent["system"][0] == {"type": "text", "text": "s"}
+    assert sent["max_tokens"] <= 100
     if op.messages:
         again = {"messages": op.messages}
-        json.loads(MESSAGES.build(read_openai(again, json.dumps(again).encode()), "claude-opus-4-6", ABLE))
+        sent = json.loads(MESSAGES.build(read_openai(again, json.dumps(again).encode()), "claude-opus-4-6", ABLE))
+        roles = [m["role"] for m in sent["messages"]]
+        assert roles and set(roles) <= {"user", "assistant"}
+        assert all(a != b for a, b in pairwise(roles))
 
 
 def test_a_tool_choice_of_no_kind() -> None:
@@ -368,7 +385,11 @@ openai_params = st.fixed_dictionaries(
 def test_any_openai_request_to_anthropic(params: dict[str, Any], model: str) -> None:
     """Members that nobody checks on OpenAI's wire."""
     body = {"messages": [{"role": "user", "content": "a"}]} | params
-    json.loads(MESSAGES.build(read_openai(body, json.dumps(body).encode()), model, ABLE))
+    sent = json.loads(MESSAGES.build(read_openai(body, json.dumps(body).encode()), model, ABLE))
+    assert (sent["model"], sent["messages"]) == (model, body["messages"])
+    assert sent["max_tokens"] >= 8192
+    # nothing goes along that this wire has no member for
+    assert set(sent) <= {"model", "messages", "max_tokens", "tools", "tool_choice", "thinking", "output_config"}
 
 
 # ---- there and back

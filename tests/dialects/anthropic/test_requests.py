@@ -79,33 +79,60 @@ def test_a_native_request_goes_to_both() -> None:
     assert json.loads(AnthropicMessages().build(op, "m", ANTHROPIC)) == {"model": "m"} | body
 
 
-@pytest.mark.parametrize(
-    "odd",
-    [
-        {"functions": 5},
-        {"functions": [5]},
-        {"functions": {"name": "f"}},
-        {"function_call": 5, "functions": [{"name": "f"}]},
-        {"reasoning_effort": []},
-        {"reasoning_effort": {"a": 1}},
-        {"thinking": [1]},
-        {"response_format": [1]},
+TOOLS = [{"name": "f", "input_schema": {"type": "object"}}]
+NOTHING_SAID = [{"role": "user", "content": "…"}]
+#: Members whose types are not checked on the way in, what becomes of them, and what is told to be left out.
+ODD: list[tuple[dict[str, Any], dict[str, Any], list[str]]] = [
+    ({"functions": 5}, {}, []),
+    ({"functions": [5]}, {}, ["tools.function"]),
+    ({"functions": {"name": "f"}}, {}, []),
+    ({"function_call": 5, "functions": [{"name": "f"}]}, {"tools": TOOLS}, ["tool_choice"]),
+    ({"reasoning_effort": []}, {}, ["reasoning_effort"]),
+    ({"reasoning_effort": {"a": 1}}, {}, ["reasoning_effort"]),
+    ({"thinking": [1]}, {}, ["thinking"]),
+    ({"response_format": [1]}, {}, ["response_format"]),
+    (
         {"tool_choice": {"function": []}, "tools": [{"function": {"name": "f"}}]},
-        {"logit_bias": 5, "service_tier": [], "n": None},
-        {"messages": [{"role": "assistant", "content": None, "refusal": 5}]},
-        {"messages": [{"role": "assistant", "content": None, "refusal": ["no"]}]},
+        {"tools": TOOLS},
+        ["tool_choice"],
+    ),
+    ({"logit_bias": 5, "service_tier": [], "n": None}, {}, ["logit_bias", "service_tier"]),
+    ({"messages": [{"role": "assistant", "content": None, "refusal": 5}]}, {"messages": NOTHING_SAID}, []),
+    ({"messages": [{"role": "assistant", "content": None, "refusal": ["no"]}]}, {"messages": NOTHING_SAID}, []),
+    (
         {"messages": [{"role": "assistant", "tool_calls": [{}], "function_call": 5}]},
+        {"messages": NOTHING_SAID},
+        ["tool_calls.None"],
+    ),
+    (
         {
             "messages": [
                 {"role": "assistant", "thinking_blocks": {"type": 5}, "tool_calls": [{"function": {"name": []}}]}
             ]
         },
+        {"messages": [{"role": "assistant", "content": [{"type": "tool_use", "id": "None", "name": "", "input": {}}]}]},
+        [],
+    ),
+    (
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": 5}]}]},
+        {"messages": NOTHING_SAID},
+        ["image_url"],
+    ),
+    (
         {"messages": [{"role": "user", "content": [{"type": "file", "file": {"file_data": 5}}]}]},
-    ],
-    ids=lambda odd: json.dumps(odd)[:60],
-)
-def test_openai_requests_that_nobody_has_checked(odd: Any) -> None:
+        {"messages": NOTHING_SAID},
+        ["file"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("odd", "becomes", "dropped"), ODD, ids=[json.dumps(row[0])[:60] for row in ODD])
+def test_openai_requests_that_nobody_has_checked(
+    odd: dict[str, Any], becomes: dict[str, Any], dropped: list[str]
+) -> None:
     """Members whose types are not checked on the way in do not make the translation fail."""
-    op = from_openai({"messages": [{"role": "user", "content": "Hello"}]} | odd)
-    json.loads(AnthropicMessages().build(op, "claude-sonnet-4-5", ANTHROPIC))
+    hello = {"messages": [{"role": "user", "content": "Hello"}]}
+    op = from_openai(hello | odd)
+    sent = json.loads(AnthropicMessages().build(op, "claude-sonnet-4-5", ANTHROPIC))
+    assert sent == {"model": "claude-sonnet-4-5", "max_tokens": 8192} | hello | becomes
+    assert sorted(op.dropped) == dropped

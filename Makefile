@@ -58,8 +58,8 @@ format: $(VENV)/.dev  ## Bring the code into its format
 
 lock: $(VENV)/.dev  ## Choose the newest versions that pyproject.toml allows
 	$(BIN)/python -m pip install -q uv
-	$(BIN)/uv pip compile -q -U $(LOCK) --extra build pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile -q -U $(LOCK) --extra build --extra dev pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile -q -U $(LOCK) --extra build --extra offline pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile -q -U $(LOCK) --extra build --extra offline --extra dev pyproject.toml -o requirements-dev.txt
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal --python-version 3.11
 
 bench: $(VENV)/.dev  ## Measure against nginx (takes a few minutes, needs root)

@@ -30,6 +30,7 @@ def test_every_documents_variable_names_a_place() -> None:
         "AZURE_OPENAI_API_KEY",
         "AZURE_OPENAI_API_VERSION",
         "AZURE_OPENAI_CHAT_DEPLOYMENT",
+        "AZURE_OPENAI_TTS_DEPLOYMENT",
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_BASE_URL",
         "HF_TOKEN",

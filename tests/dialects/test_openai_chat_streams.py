@@ -30,7 +30,7 @@ from switchboard.core.events import (
     ToolCallBegin,
 )
 from switchboard.core.ports import Context
-from switchboard.core.types import Outcome, Usage
+from switchboard.core.types import Generate, Outcome, Usage
 from switchboard.dialects.openai_chat import OpenAIChat, OpenAIDecoder, OpenAIEncoder, read_answer, read_error
 
 MANY = settings(max_examples=300, deadline=None)
@@ -493,7 +493,7 @@ def test_what_is_no_answer(body: bytes, fault: Fault) -> None:
         read_answer(body)
     assert caught.value.fault is fault
     with pytest.raises(UpstreamError):
-        OpenAIChat().meter(body, _Meter())
+        OpenAIChat().passed(_OP, body, _Meter())
 
 
 def test_an_answer_of_no_choices_is_none() -> None:
@@ -501,6 +501,9 @@ def test_an_answer_of_no_choices_is_none() -> None:
     with pytest.raises(UpstreamError) as caught:
         read_answer(b'{"choices":[]}')
     assert caught.value.fault is Fault.PROTOCOL
+
+
+_OP = Generate("m", messages=[], params={})
 
 
 class _Meter:
@@ -520,8 +523,9 @@ class _Meter:
 
 def test_an_answer_that_passes_is_metered() -> None:
     m = _Meter()
-    OpenAIChat().meter(completion(usage={"prompt_tokens": 1, "completion_tokens": 2}), m)
-    OpenAIChat().meter(completion(), m)
+    counted = completion(usage={"prompt_tokens": 1, "completion_tokens": 2})
+    assert OpenAIChat().passed(_OP, counted, m) is counted
+    assert OpenAIChat().passed(_OP, completion(), m) == completion()
     assert m.told == [Usage(1, 2), 2]
 
 

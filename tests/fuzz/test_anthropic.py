@@ -30,7 +30,7 @@ from switchboard.core.events import (
     ToolCallBegin,
 )
 from switchboard.core.ports import Phase
-from switchboard.core.types import Usage
+from switchboard.core.types import Generate, Usage
 from switchboard.dialects.anthropic_messages import (
     AnthropicDecoder,
     AnthropicEncoder,
@@ -46,6 +46,7 @@ from switchboard.wire.json_body import load_json
 QUICK = settings(max_examples=150, deadline=None)
 MANY = settings(max_examples=300, deadline=None)
 MESSAGES = AnthropicMessages()
+OP = Generate("m", messages=[], params={})
 ABLE = Capabilities()
 
 values = st.recursive(
@@ -195,7 +196,7 @@ def test_any_answer(body: bytes) -> None:
     assert MESSAGES.error(500, {}, body).status == 500
     meter = Counted()
     with suppress(UpstreamError):
-        MESSAGES.meter(body, meter)
+        MESSAGES.passed(OP, body, meter)
     try:
         answer = MESSAGES.answer(body)
     except UpstreamError:

@@ -16,7 +16,7 @@ PROMPT = "Be brief."
 
 
 def op(params: dict[str, Any] | None = None, *messages: dict[str, Any], stream: bool = False) -> Generate:
-    return Generate("m", list(messages or (USER,)), stream, dict(params or {}), raw_messages=Raw(b"[]"))
+    return Generate("m", stream, messages=list(messages or (USER,)), params=dict(params or {}), raw_messages=Raw(b"[]"))
 
 
 def under(profile: Profile, o: Generate, *, documents: bool = True) -> Generate:

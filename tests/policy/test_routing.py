@@ -10,7 +10,7 @@ import pytest
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider
-from switchboard.core.types import Generate
+from switchboard.core.types import Generate, Operation
 from switchboard.policy.profile import Profile
 from switchboard.policy.routing import Routing, Target
 
@@ -25,13 +25,21 @@ class Fake:
         self.models = models
         self.capabilities = Capabilities(any_model=any_model)
 
+    def serves(self, operation: Operation, model: str) -> bool:
+        return operation is Operation.GENERATE
+
+    def default_model(self, operation: Operation) -> str:
+        return self.models[0] if self.models else ""
+
 
 def routing(*providers: Fake) -> Routing:
     return Routing({p.name: cast("Provider", p) for p in providers})
 
 
 def plan(r: Routing, asked: str, profile: Profile, *, documents: bool, **params: Any) -> Sequence[Target]:
-    return r.plan(Generate(asked, [{"role": "user", "content": "hi"}], False, params), profile, documents=documents)
+    return r.plan(
+        Generate(asked, messages=[{"role": "user", "content": "hi"}], params=params), profile, documents=documents
+    )
 
 
 def found(r: Routing, asked: str, profile: Profile, *, documents: bool) -> tuple[str, str, bool]:

@@ -31,7 +31,7 @@ def provider(kind: str, **row: Any) -> HttpProvider:
 
 
 def call(p: HttpProvider, model: str = "m1", lines: bytes = b"") -> Call:
-    return p.call(GENERATE, model, b"{}", lines)
+    return p.call(p.dialect(GENERATE, "").name, model, b"{}", lines)
 
 
 def headers(c: Call) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -10,7 +11,7 @@ from msgspec.structs import replace
 from switchboard.config.check import provider_type
 from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings
 from switchboard.core.ports import Provider, Surface, Transport
-from switchboard.core.types import Timeouts
+from switchboard.core.types import Operation, Timeouts
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
@@ -18,16 +19,17 @@ from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.net.address import Networks, is_loopback, split_host
 from switchboard.policy.authenticate import AccessKeys, digest
-from switchboard.policy.profile import Profile
+from switchboard.policy.profile import Default, Profile
 from switchboard.policy.ratelimit import RequestRate
 from switchboard.policy.retirement import Retirements
 from switchboard.policy.routing import Entry, Routing
 from switchboard.providers import kinds
-from switchboard.providers.base import Row
+from switchboard.providers.base import Kind, Row
 from switchboard.shell.switch import Routes
+from switchboard.surface import openai_v1
 from switchboard.surface.anthropic_v1 import Messages
 from switchboard.surface.envelope import Envelopes, EnvelopeSettings
-from switchboard.surface.openai_v1 import ChatCompletions
+from switchboard.surface.speech import Transcripts, Tts
 from switchboard.surface.web_chat import WebChat
 from switchboard.telemetry.logs import Log
 from switchboard.telemetry.records import Ledger
@@ -60,20 +62,21 @@ def build(settings: Settings, parts: Parts) -> Runtime:
     """Everything that the settings say, ready to serve."""
     chosen = default_provider(settings)
     rows = dict(settings.providers)
-    for name in (chosen, *named_providers(settings)):
+    for name in (chosen, "openai", *named_providers(settings)):
         rows.setdefault(name, ProviderSettings())
     providers = {name: make_provider(name, row, settings, parts.pool) for name, row in rows.items()}
     entries = {
         name: [Entry(e.target, e.weight, frozenset(e.lacks)) for e in targets]
         for name, targets in settings.routes.items()
     }
-    routing = Routing(providers, entries, Retirements(settings.retired_models))
+    retirements = Retirements(settings.retired_models)
+    routing = Routing(providers, entries, retirements)
     chat_paths = ["/api/chat", "/api/v1/chat", *settings.chat.paths]
     closed = bool(settings.auth.access_key) or any(p.access_key for p in settings.profiles.values())
 
     def routes(name: str, chat: Chat, own: ProfileSettings | None = None) -> Routes:
         provider = chat.provider or chosen
-        profile = profile_of(name, chat, provider, providers[provider], settings)
+        profile = profile_of(name, chat, provider, providers, settings, own)
         keys = [*settings.auth.access_key, *(own.access_key if own is not None else ())]
         rate = (own.requests_per_minute if own is not None else None) or settings.limits.requests_per_minute
         gate = Gate(
@@ -85,12 +88,12 @@ def build(settings: Settings, parts: Parts) -> Runtime:
         kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets)
         origins = own.origins if own is not None else []
         envelopes = Envelopes(_envelope_settings(settings, origins or settings.cors.origins))
-        return Routes(_hot(settings, chat, chat_paths), kit, envelopes)
+        return Routes(_hot(settings, chat, chat_paths, profile.sound), kit, envelopes)
 
     profiles = {name: routes(name, merged(settings.chat, p), p) for name, p in settings.profiles.items()}
     by_key, by_origin = _choosers(settings.profiles, profiles)
     base = replace(routes("default", settings.chat), profiles=profiles, by_key=by_key, by_origin=by_origin)
-    catalog = Catalog(providers.values(), routing.routes)
+    catalog = Catalog(providers.values(), routing.routes, retirements)
     return Runtime(settings, providers, base.kit.gate.profile, catalog, base, chat_paths)
 
 
@@ -111,7 +114,9 @@ def named_providers(settings: Settings) -> list[str]:
     """Providers that are spoken of without a row of their own."""
     chats = [settings.chat, *settings.profiles.values()]
     targets = [e.target.partition("/")[0] for entries in settings.routes.values() for e in entries]
-    return [name for name in [*(c.provider for c in chats), *targets] if name is not None]
+    sections = [getattr(s, n) for s in (settings, *settings.profiles.values()) for n in _SECTIONS.values()]
+    media = [s.provider for s in sections if s is not None]
+    return [name for name in [*(c.provider for c in chats), *media, *targets] if name is not None]
 
 
 def secrets_of(settings: Settings) -> tuple[str, ...]:
@@ -137,11 +142,26 @@ def make_provider(
         headers={k: v.get_secret_value() for k, v in row.headers.items()},
         timeouts=_timeouts(settings, row),
         lacks=frozenset(row.lacks),
+        defaults=_defaults(kind, row),
+        apis=None if row.apis is None else tuple(row.apis),
+        region=row.region or "",
         api_version=row.api_version,
         key_style=row.key_style,
         pace=row.pace,
     )
     return kind.make(made, pool(row.ca_file))
+
+
+def _defaults(kind: Kind, row: ProviderSettings) -> dict[Operation, str]:
+    """The models that answer where nobody names one."""
+    said = {
+        Operation.EMBED: row.embeddings_model,
+        Operation.DRAW: row.image_model,
+        Operation.SPEAK: row.speech_model,
+        Operation.TRANSCRIBE: row.transcription_model,
+    }
+    chat = row.models[0] if row.models else kind.model
+    return {Operation.GENERATE: chat, **kind.models, **{op: m for op, m in said.items() if m is not None}}
 
 
 def merged(chat: Chat, profile: ProfileSettings) -> Chat:
@@ -152,17 +172,23 @@ def merged(chat: Chat, profile: ProfileSettings) -> Chat:
     return chat.model_copy(update=own)
 
 
-def profile_of(name: str, chat: Chat, provider: str, answering: Provider, settings: Settings) -> Profile:
-    """The profile that a section of the settings describes."""
+def profile_of(
+    name: str,
+    chat: Chat,
+    provider: str,
+    providers: Mapping[str, Provider],
+    settings: Settings,
+    own: ProfileSettings | None = None,
+) -> Profile:
+    """The profile that a section of the settings describes, which is `own` where it is not the top one."""
+    answering = providers[provider]
+    speech = (own and own.speech) or settings.speech
     model = chat.model or ""
     if model in settings.routes:
         pass  # a route is a model of our own
     elif not model or not (answering.capabilities.any_model or model in answering.models):
         # the offline provider stands in for one whose key is not there yet, and AI_MODEL may be set already
-        model = answering.models[0] if answering.models else ""
-    if not model:
-        row = settings.providers.get(provider)
-        model = kinds()[provider_type(provider, row.type if row is not None else None)].model
+        model = answering.default_model(Operation.GENERATE)
     return Profile(
         name=name,
         format=chat.format,
@@ -178,7 +204,38 @@ def profile_of(name: str, chat: Chat, provider: str, answering: Provider, settin
         trim_v1=chat.trim_v1,
         locked=frozenset(chat.locked),
         strict=chat.strict,
+        media=_media(provider, providers, settings, own),
+        voice=speech.voice,
+        sound=speech.format,
+        language=((own and own.transcription) or settings.transcription).language,
     )
+
+
+#: The sections of the settings that name who does what.
+_SECTIONS: Final = {
+    Operation.EMBED: "embeddings",
+    Operation.DRAW: "images",
+    Operation.SPEAK: "speech",
+    Operation.TRANSCRIBE: "transcription",
+}
+
+
+def _media(
+    chatting: str, providers: Mapping[str, Provider], settings: Settings, own: ProfileSettings | None
+) -> dict[Operation, Default]:
+    """Who does what is no text: as set, else the provider of the chats, else the first one that has what it needs."""
+    media = {}
+    for operation, section in _SECTIONS.items():
+        said = (getattr(own, section) if own is not None else None) or getattr(settings, section)
+        able = [p.name for p in providers.values() if p.serves(operation, "") and p.configured]
+        if said.provider is not None:
+            name = said.provider
+        elif providers[chatting].serves(operation, ""):
+            name = chatting
+        else:
+            name = next((n for n in able if n != "offline"), "openai")
+        media[operation] = Default(name, said.model or "", tuple(said.models))
+    return media
 
 
 def _choosers(
@@ -193,17 +250,20 @@ def _choosers(
     return by_key, by_origin
 
 
-def _hot(settings: Settings, chat: Chat, chat_paths: list[str]) -> dict[str, Surface]:
+def _hot(settings: Settings, chat: Chat, chat_paths: list[str], sound: str) -> dict[str, Surface]:
     nesting, secrets = settings.limits.nesting, secrets_of(settings)
     hot: dict[str, Surface] = dict.fromkeys(chat_paths, WebChat(format=chat.format, nesting=nesting))
-    hot["/v1/chat/completions"] = ChatCompletions(nesting=nesting, secrets=secrets)
+    hot |= openai_v1.surfaces(nesting=nesting, secrets=secrets)
+    for prefix in ("/api", "/api/v1"):
+        hot[f"{prefix}/tts"] = Tts(nesting=nesting, format=sound)
+        hot[f"{prefix}/transcribe"] = Transcripts()
     hot["/v1/messages"] = Messages(nesting=nesting, secrets=secrets)
     return hot
 
 
 def _limits(settings: Settings) -> Limits:
     limits, stream = settings.limits, settings.stream
-    return Limits(limits.json_body, limits.event, limits.answer, stream.head_after, stream.quiet)
+    return Limits(limits.json_body, limits.upload, limits.event, limits.answer, stream.head_after, stream.quiet)
 
 
 def _timeouts(settings: Settings, row: ProviderSettings) -> Timeouts:

@@ -31,12 +31,10 @@ from switchboard.core.types import Headers
 from switchboard.engine.fetch import fetch
 from switchboard.net.dial import TcpDialer
 from switchboard.net.http import UpstreamPool
-from switchboard.policy.retirement import Retirements
+from switchboard.policy.retirement import NOTICE, Retirements
 from switchboard.providers import kinds
 
 State = Literal["ok", "warning", "failed", "skipped"]
-#: Days before a model's end from which on it is told.
-NOTICE: Final = 90
 _TIMEOUT: Final = 15.0
 _LITTLE: Final = 1 << 30  # bytes free on a disk
 _SKEW: Final = 60.0  # seconds that the clock may be off

@@ -157,6 +157,7 @@ class LimitSettings(_Section):
 
     requests_per_minute: Count | None = Field(None, description="By caller: access key, or address without one.")
     json_body: Bytes = Field(32 * 1024 * 1024, description="Bytes of a JSON body.")
+    upload: Bytes = Field(25 * 1024 * 1024, description="Bytes of a body that brings files.")
     nesting: Annotated[int, Field(ge=2, le=500)] = Field(64, description="Levels of a JSON body.")
     header_bytes: Bytes = Field(64 * 1024, description="Bytes of all headers of a request.")
     header_count: Count = Field(100, description="Headers of a request.")
@@ -216,6 +217,15 @@ class ProviderSettings(_Section):
     timeouts: ProviderTimeouts = ProviderTimeouts()
     ca_file: str | None = Field(None, description="File with certificates to trust besides the system's (PEM).")
     lacks: list[Feature] = Field([], description=f"What its models cannot do, of {', '.join(FEATURES)}.")
+    embeddings_model: str | None = Field(None, description="Its model for embeddings, where nobody names one.")
+    image_model: str | None = Field(None, description="Its model that draws, where nobody names one.")
+    speech_model: str | None = Field(None, description="Its model that speaks, where nobody names one.")
+    transcription_model: str | None = Field(None, description="Its model that listens, where nobody names one.")
+    apis: Annotated[list[Literal["responses", "completions"]], BeforeValidator(_one_or_many)] | None = Field(
+        None,
+        description="OpenAI-like ones: what it has besides chat completions, embeddings, images and sound; the rest is translated.",
+    )
+    region: str | None = Field(None, description="azure_speech: the region of the resource: westeurope.")
     api_version: str | None = Field(
         None, description="azure: a date asks by deployment (/openai/deployments/…); by default the v1 form is used."
     )
@@ -271,6 +281,35 @@ class Chat(_Section):
     strict: bool = Field(False, description="Whether a request is refused that a model cannot take over whole.")
 
 
+class _Media(_Section):
+    provider: str | None = Field(None, description="The provider; by default that of the chats, where it has this.")
+    model: Model | None = Field(None, description="The model that answers where a request names none that is served.")
+    models: list[str] = Field([], description="The models that a request may name; by default any.")
+
+
+class EmbeddingSettings(_Media):
+    """Vectors of texts."""
+
+
+class ImageSettings(_Media):
+    """Images."""
+
+
+class SpeechSettings(_Media):
+    """Text to speech."""
+
+    voice: str = Field("alloy", description="The voice where a request names none.")
+    format: Literal["mp3", "opus", "aac", "flac", "wav", "pcm"] = Field(
+        "mp3", description="What POST /api/tts answers with."
+    )
+
+
+class TranscriptionSettings(_Media):
+    """Speech to text."""
+
+    language: str = Field("", description="What is spoken where a request does not say: en.")
+
+
 class ProfileSettings(Chat):
     """An app of its own beside the others: what is set here goes over `chat`. It is chosen by the path (/p/NAME/…), by
     one of its keys, or by the origin of the page."""
@@ -280,6 +319,10 @@ class ProfileSettings(Chat):
         [], description="Origins of pages that are let in and choose this profile."
     )
     requests_per_minute: Count | None = Field(None, description="By caller; by default as in `limits`.")
+    embeddings: EmbeddingSettings | None = Field(None, description="In place of `embeddings`.")
+    images: ImageSettings | None = Field(None, description="In place of `images`.")
+    speech: SpeechSettings | None = Field(None, description="In place of `speech`.")
+    transcription: TranscriptionSettings | None = Field(None, description="In place of `transcription`.")
 
 
 class Shutdown(_Section):
@@ -328,6 +371,10 @@ class Settings(_Section):
     retry: RetrySettings = RetrySettings()
     circuit: CircuitSettings = CircuitSettings()
     chat: Chat = Chat()
+    embeddings: EmbeddingSettings = EmbeddingSettings()
+    images: ImageSettings = ImageSettings()
+    speech: SpeechSettings = SpeechSettings()
+    transcription: TranscriptionSettings = TranscriptionSettings()
     profiles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProfileSettings] = Field(
         {}, description="Further apps, by name."
     )

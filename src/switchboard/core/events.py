@@ -55,6 +55,19 @@ class ToolCallArguments(Struct, gc=False):
     choice: int = 0
 
 
+class Sound(Struct, gc=False):
+    """A piece of speech, in the format that was asked for."""
+
+    data: bytes
+
+
+class Picture(Struct, gc=False):
+    """An image in base64; `partial` is the number of one that is not finished yet, else None."""
+
+    base64: str
+    partial: int | None = None
+
+
 class Finish(Struct, gc=False):
     """One choice is whole. `reason` as OpenAI names it: stop, length, tool_calls, content_filter."""
 
@@ -89,6 +102,8 @@ Event = (
     | Refusal
     | ToolCallBegin
     | ToolCallArguments
+    | Sound
+    | Picture
     | Finish
     | Metered
     | Failed
@@ -131,6 +146,10 @@ class Answer(Struct):
     model: str = ""
     usage: Usage | None = None
 
+    def size(self) -> int:
+        """Characters of text in it."""
+        return sum([len(c.text) + len(c.reasoning) for c in self.choices])
+
     def events(self) -> list[Event]:
         """The same as a stream would have said it."""
         out: list[Event] = []
@@ -148,6 +167,69 @@ class Answer(Struct):
             for i, call in enumerate(c.tool_calls):
                 out += [ToolCallBegin(i, call.id, call.name, n), ToolCallArguments(i, call.arguments, n)]
             out.append(Finish(c.finish or "stop", n))
+        if self.usage is not None:
+            out.append(Metered(self.usage))
+        return [*out, Done()]
+
+
+class Embeddings(Struct):
+    """Vectors, in the order of the texts."""
+
+    vectors: list[list[float]]
+    usage: Usage | None = None
+
+    def size(self) -> int:
+        """See `core.ports.Whole`."""
+        return 0
+
+    def events(self) -> list[Event]:
+        """Vectors are not streamed."""
+        return [Done()]
+
+
+class Images(Struct):
+    """Images, each in base64."""
+
+    pictures: list[str]
+    usage: Usage | None = None
+
+    def size(self) -> int:
+        """See `core.ports.Whole`."""
+        return 0
+
+    def events(self) -> list[Event]:
+        """See `core.ports.Whole`."""
+        out: list[Event] = [Picture(p) for p in self.pictures]
+        if self.usage is not None:
+            out.append(Metered(self.usage))
+        return [*out, Done()]
+
+
+class Passage(Struct):
+    """A passage of what was said, or a word of it, with its times in seconds."""
+
+    text: str
+    start: float
+    end: float
+
+
+class Transcription(Struct):
+    """What was said. `language` is its name or code, `duration` in seconds; both as the provider tells them, if it does."""
+
+    text: str
+    language: str = ""
+    duration: float | None = None
+    passages: list[Passage] = []
+    words: list[Passage] = []
+    usage: Usage | None = None
+
+    def size(self) -> int:
+        """See `core.ports.Whole`."""
+        return len(self.text)
+
+    def events(self) -> list[Event]:
+        """See `core.ports.Whole`."""
+        out: list[Event] = [Text(self.text)] if self.text else []
         if self.usage is not None:
             out.append(Metered(self.usage))
         return [*out, Done()]

@@ -9,22 +9,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Problem, UpstreamError
-from switchboard.core.events import Answer, Event
+from switchboard.core.events import Event
 from switchboard.core.types import (
     Call,
-    Generate,
+    Form,
     Headers,
     Lines,
+    Op,
     Operation,
     Outcome,
     RequestHead,
     Timeouts,
+    Upload,
     Usage,
 )
+
+OpT = TypeVar("OpT", bound=Op, contravariant=True)
 
 
 class Flow(Protocol):
@@ -85,6 +89,18 @@ class Downstream(Protocol):
         """The body is wanted: tell a client that waits for ``100 Continue``."""
 
 
+class Whole(Protocol):
+    """An answer that came whole, whatever it is of (`core.events.Answer`, say)."""
+
+    usage: Usage | None
+
+    def size(self) -> int:
+        """Characters of text in it."""
+
+    def events(self) -> list[Event]:
+        """The same as a stream would have said it."""
+
+
 class Encoder(Protocol):
     """An answer in the dialect of the client."""
 
@@ -96,8 +112,8 @@ class Encoder(Protocol):
     def encode(self, events: Sequence[Event]) -> bytes:
         """Bytes for `events`; ends the stream cleanly on `Done`."""
 
-    def whole(self, answer: Answer) -> bytes:
-        """A body that is not streamed."""
+    def whole(self, answer: Any) -> bytes:
+        """A body that is not streamed, of the `Whole` that belongs to the operation."""
 
     def error(self, problem: Problem) -> bytes:
         """The last bytes of a stream that failed."""
@@ -153,10 +169,10 @@ class Context:
 
     `id` and `created` (seconds since the epoch) name the answer; `model` is what the client is told answered;
     `include_usage` is whether the client asked for usage in its stream; `choices` is how many answers
-    it asked for; `max_event` is in bytes.
+    it asked for; `max_event` is in bytes; `kind` is the content type of the provider's answer, b"" until it is known.
     """
 
-    __slots__ = ("choices", "created", "id", "include_usage", "max_event", "model")
+    __slots__ = ("choices", "created", "id", "include_usage", "kind", "max_event", "model")
 
     def __init__(
         self,
@@ -174,6 +190,7 @@ class Context:
         self.include_usage = include_usage
         self.choices = choices
         self.max_event = max_event
+        self.kind = b""
 
 
 class ClientDialect(Protocol):
@@ -185,23 +202,27 @@ class ClientDialect(Protocol):
         """What writes one answer."""
 
 
-class ProviderDialect(Protocol):
+class ProviderDialect(Protocol[OpT]):
     """The client's half of a wire: how a provider is asked and its answer is read."""
 
     name: str
 
-    def build(self, op: Generate, model: str, capabilities: Capabilities) -> bytes:
+    def build(self, op: OpT, model: str, capabilities: Capabilities) -> bytes | Upload:
         """The body of a call for `op` to `model`; notes in `op.dropped` what this wire cannot carry, and leaves `op` as it is
-        otherwise, for it may be asked of another target yet."""
+        otherwise, for it may be asked of another target yet. Raises `Problem` for what the provider takes in no way."""
+
+    def headers(self, op: OpT) -> Lines:
+        """Header lines of the call that belong to this wire, over those that the provider always sends."""
 
     def decoder(self, context: Context) -> Decoder:
         """What reads one streamed answer."""
 
-    def answer(self, body: bytes) -> Answer:
+    def answer(self, body: bytes) -> Whole:
         """Read a whole answer. Raises `UpstreamError` when it is not one."""
 
-    def meter(self, body: bytes, meter: Meter) -> None:
-        """Look into a whole answer that passes as it is. Raises `UpstreamError` when it is not one."""
+    def passed(self, op: OpT, body: bytes, meter: Meter) -> bytes:
+        """Look into a whole answer that passes to a client of this very dialect; gives it, or what has to go in its place.
+        Raises `UpstreamError` when it is not one."""
 
     def tap(self, context: Context, meter: Meter) -> Pipe:
         """A pipe that leaves the stream as it is, for a client that speaks this very dialect."""
@@ -225,11 +246,17 @@ class Provider(Protocol):
     def configured(self) -> bool:
         """Whether it has what it needs (a key, say) to be asked."""
 
-    def dialect(self, operation: Operation, prefer: str) -> ProviderDialect:
+    def serves(self, operation: Operation, model: str) -> bool:
+        """Whether `model` may be asked for `operation`, as far as is known here."""
+
+    def default_model(self, operation: Operation) -> str:
+        """What answers `operation` where nobody names a model; "" where nothing is known."""
+
+    def dialect(self, operation: Operation, prefer: str) -> ProviderDialect[Any]:
         """The wire to ask it on; the client's own (`prefer`) where the provider speaks it."""
 
-    def call(self, operation: Operation, model: str, body: bytes, lines: Lines) -> Call:
-        """The HTTP call that carries `body` for `model`; `lines` are header lines to send along."""
+    def call(self, wire: str, model: str, body: bytes | Upload, lines: Lines) -> Call:
+        """The HTTP call that carries `body`, in the dialect `wire`, for `model`; `lines` are header lines to send along."""
 
     def another_key(self, call: Call, tried: int) -> bool:
         """The key of `call` was refused: have the next one used. False where `tried` keys are all there are."""
@@ -247,9 +274,11 @@ class Surface(Protocol):
     name: str
     documents: bool  # the rules of the documents' paths hold, not those of /v1
     failure: str  # the code of an error that has no better name
+    files: bool  # it takes files: a form, or where `bare` a body that is one
+    bare: bool
 
-    def read(self, head: RequestHead, body: bytes) -> tuple[ClientDialect, Generate]:
-        """Read a request's body. Raises `Problem`."""
+    def read(self, head: RequestHead, body: bytes | Form) -> tuple[ClientDialect, Op]:
+        """Read a request's body, which is a `Form` where the surface takes files. Raises `Problem`."""
 
     def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, Lines, bytes]:
         """An error in this surface's own shape: status, header lines, body. `dialect` is None where it is not known yet."""

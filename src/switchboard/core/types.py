@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
+from typing import Any, BinaryIO, ClassVar
 
 from msgspec import Raw, Struct
 
@@ -33,7 +34,11 @@ class RequestHead(Struct, gc=False):
 class Operation(StrEnum):
     """What is asked of a provider."""
 
-    GENERATE = "generate"
+    GENERATE = "generate"  # text: chat, completions, responses
+    EMBED = "embed"
+    DRAW = "draw"
+    SPEAK = "speak"
+    TRANSCRIBE = "transcribe"
 
 
 class Outcome(StrEnum):
@@ -54,7 +59,8 @@ class Usage(Struct, gc=False):
     """Tokens as the provider counted them; `estimated` where it did not and we guessed from the text's length.
 
     Of `input`, `cached` were read from the provider's cache and `cache_written` put into it; of `output`, `reasoning`
-    were spent on thinking.
+    were spent on thinking. Where something else is counted: `characters` that were spoken, `seconds` of sound that were
+    listened to, `images` that were drawn.
     """
 
     input: int = 0
@@ -63,6 +69,18 @@ class Usage(Struct, gc=False):
     estimated: bool = False
     cache_written: int = 0
     reasoning: int = 0
+    characters: int = 0
+    seconds: float = 0.0
+    images: int = 0
+
+
+#: Characters of text that are taken for one token where nobody counted.
+CHARACTERS_PER_TOKEN = 4
+
+
+def estimated_tokens(characters: int) -> int:
+    """About how many tokens a text of so many characters has."""
+    return -(-characters // CHARACTERS_PER_TOKEN)
 
 
 def message_text(message: dict[str, Any]) -> str:
@@ -80,7 +98,8 @@ class Native(Struct):
     """A request as its client wrote it, for a provider that speaks the same dialect: `members` are those of its body but
     for model, stream and messages; `messages` is None once somebody changed them. `headers` are lines that belong to
     the dialect (its version, say) and go along. `lost` names what its translation to OpenAI's shape lacks, `lost_said`
-    that part of it which stood in the messages."""
+    that part of it which stood in the messages. `bound` names the member that only a provider which speaks this
+    dialect can take (what is kept there, say); "": none."""
 
     dialect: str
     members: dict[str, Raw]
@@ -88,39 +107,60 @@ class Native(Struct):
     headers: Lines = b""
     lost: list[str] = []
     lost_said: list[str] = []
+    bound: str = ""
 
 
-class Generate(Struct):
-    """The operation *generate*: a conversation in; text, reasoning and tool calls out.
+class Op(Struct):
+    """What is asked, whatever it is.
 
-    `messages` are in the shape of OpenAI's chat, which every dialect can be brought to, members that nobody here knows
-    included; `raw_messages` are the same in bytes as long as nobody changed one of them, so that they go on untouched.
-    `model` is "" where the client named none. `params` are the other members of an OpenAI chat request: Python values,
-    or `Raw` where they came in that shape. `include_usage` is whether the client asked for usage in its stream.
-    `dropped` names what was asked for and not taken over; `choices` is how many answers are wanted. `prompt` is the
-    server's own, to be put before everything. `native` is the request in another dialect's shape, where it came in one;
-    `edits` are the params that the server set since (None: taken out).
-
-    Members of messages that are not OpenAI's: an assistant's ``thinking_blocks``, whose items are Anthropic's
-    ``thinking`` and ``redacted_thinking`` blocks, signatures included.
+    `model` is "" where the client named none. `stream` is whether the answer is wanted as it comes; `include_usage`
+    whether usage is wanted in a stream; `dropped` names what was asked for and not taken over; `choices` is how many
+    answers are wanted.
     """
 
+    operation: ClassVar[Operation]
+
     model: str
-    messages: list[dict[str, Any]]
-    stream: bool
-    params: dict[str, Any]
-    raw_messages: Raw | None = None
+    stream: bool = False
     include_usage: bool = False
     dropped: list[str] = []
     choices: int = 1
-    prompt: str = ""
-    native: Native | None = None
-    edits: dict[str, Any] = {}
 
     def drop(self, name: str) -> None:
         """Note that `name` was not taken over; told in ``x-switchboard-dropped``."""
         if name not in self.dropped:
             self.dropped.append(name)
+
+    def asked(self) -> Usage:
+        """What the request alone says of its use: estimated input tokens, characters to be spoken."""
+        return Usage(estimated=True)
+
+
+class Generate(Op, kw_only=True):
+    """The operation *generate*: a conversation in; text, reasoning and tool calls out.
+
+    `messages` are in the shape of OpenAI's chat, which every dialect can be brought to, members that nobody here knows
+    included; `raw_messages` are the same in bytes as long as nobody changed one of them, so that they go on untouched.
+    `params` are the other members of an OpenAI chat request: Python values, or `Raw` where they came in that shape.
+    `prompt` is the server's own, to be put before everything. `native` is the request in another dialect's shape, where
+    it came in one; `edits` are the params that the server set since (None: taken out).
+
+    Members of messages that are not OpenAI's: an assistant's ``thinking_blocks``, whose items are Anthropic's
+    ``thinking`` and ``redacted_thinking`` blocks, signatures included.
+    """
+
+    operation = Operation.GENERATE
+
+    messages: list[dict[str, Any]]
+    params: dict[str, Any]
+    raw_messages: Raw | None = None
+    prompt: str = ""
+    native: Native | None = None
+    edits: dict[str, Any] = {}
+
+    def asked(self) -> Usage:
+        size = len(self.prompt) + sum([len(message_text(m)) for m in self.messages])
+        return Usage(estimated_tokens(size), estimated=True)
 
     def replace_messages(self, messages: list[dict[str, Any]]) -> None:
         """Put `messages` in place of those that came."""
@@ -145,6 +185,146 @@ class Generate(Struct):
     def native_to(self, dialect: str) -> Native | None:
         """The request in the shape of `dialect`, if it came in that."""
         return self.native if self.native is not None and self.native.dialect == dialect else None
+
+
+class Embed(Op, kw_only=True):
+    """The operation *embed*: texts in, a vector for each out.
+
+    `members` are those of an OpenAI embeddings request but for the model, as they came. `texts` is the input as a list:
+    of texts, or of lists of token ids. `base64` is whether vectors are wanted in base64 (of little-endian 32-bit floats)
+    rather than as numbers; `dimensions` how long, None: as the model has them.
+    """
+
+    operation = Operation.EMBED
+
+    members: dict[str, Raw]
+    texts: list[str] | list[list[int]]
+    base64: bool = False
+    dimensions: int | None = None
+
+    def asked(self) -> Usage:
+        return Usage(
+            sum([estimated_tokens(len(t)) if isinstance(t, str) else len(t) for t in self.texts]), estimated=True
+        )
+
+
+class Draw(Op, kw_only=True):
+    """The operation *draw*: a prompt in, images out.
+
+    `members` are those of an OpenAI images request but for the model. `size` is "" where none is named. `form` holds the
+    images to be edited, its fields in place of `members`, and is None where one is drawn from nothing. `addresses`: each
+    image is wanted with an address (one that holds the data itself, where the provider gives none).
+    """
+
+    operation = Operation.DRAW
+
+    members: dict[str, Raw]
+    prompt: str
+    size: str = ""
+    form: Form | None = None
+    addresses: bool = False
+
+    def asked(self) -> Usage:
+        return Usage(estimated_tokens(len(self.prompt)), estimated=True)
+
+
+class Speak(Op, kw_only=True):
+    """The operation *speak*: a text in, sound out.
+
+    `members` are those of an OpenAI speech request but for the model, as they came. `voice` is "" where none is named;
+    `format` is one of mp3, opus, aac, flac, wav, pcm; `speed` is a factor. `events`: the sound is wanted in events
+    (``stream_format: sse``).
+    """
+
+    operation = Operation.SPEAK
+
+    members: dict[str, Raw]
+    text: str
+    voice: str = ""
+    format: str = "mp3"
+    speed: float = 1.0
+    events: bool = False
+
+    def asked(self) -> Usage:
+        return Usage(estimated_tokens(len(self.text)), estimated=True, characters=len(self.text))
+
+
+class Transcribe(Op, kw_only=True):
+    """The operation *transcribe*: sound in, text out.
+
+    `form` holds the sound and the fields that came with it; `file` is the sound. `format` is one of json, text, srt,
+    verbose_json, vtt, diarized_json. `language` is a code of ISO 639-1, "" where none is named.
+    """
+
+    operation = Operation.TRANSCRIBE
+
+    form: Form
+    file: FilePart
+    format: str = "json"
+    language: str = ""
+    words: bool = False  # timestamps of words are wanted
+
+
+class Segment(Struct):
+    """A piece of a body that lies in a (temporary) file: `size` bytes from `start` on."""
+
+    file: BinaryIO
+    start: int
+    size: int
+
+
+class Upload(Struct):
+    """A body that is not held in memory: `pieces` in order."""
+
+    pieces: tuple[bytes | Segment, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum([len(p) if isinstance(p, bytes) else p.size for p in self.pieces])
+
+    def chunks(self, size: int = 64 * 1024) -> Iterator[bytes]:
+        """The body in pieces of at most about `size` bytes. Raises `ValueError` once its file is closed."""
+        for piece in self.pieces:
+            if isinstance(piece, bytes):
+                yield piece
+                continue
+            at, end = piece.start, piece.start + piece.size
+            while at < end:
+                piece.file.seek(at)
+                data = piece.file.read(min(size, end - at))
+                if not data:
+                    raise ValueError("the file is shorter than it was")
+                at += len(data)
+                yield data
+
+
+class FilePart(Struct):
+    """A file that came in a form. `name` is that of the field, `filename` and `content_type` as the client said them."""
+
+    name: str
+    filename: str
+    content_type: str
+    data: Segment
+
+
+class Form(Struct):
+    """A form that came with files: `fields` in order, `files` in `spool`, a temporary file that has no name.
+
+    `boundary` divides its parts where it goes on to a provider."""
+
+    spool: BinaryIO
+    boundary: bytes
+    fields: list[tuple[str, str]] = []
+    files: list[FilePart] = []
+
+    def field(self, name: str) -> str | None:
+        """The last value of the field `name`."""
+        return next((v for n, v in reversed(self.fields) if n == name), None)
+
+    def close(self) -> None:
+        """Throw the files away."""
+        self.spool.close()
 
 
 def header(name: bytes, value: bytes) -> Lines:
@@ -173,7 +353,7 @@ class Timeouts(Struct, frozen=True, gc=False):
 class Call(Struct, gc=False):
     """One HTTP call to a provider, ready to be sent.
 
-    `origin` is (scheme, host, port); `target` is path and query; `head` are the header lines that do not change from
+    `origin` is (scheme, host, port); `target` is path and query; `body` is held in memory, or an `Upload`; `head` are the header lines that do not change from
     call to call, each ended by CRLF, secrets included, so a call is never logged whole. `key` says which of the
     provider's keys it carries.
     """
@@ -182,13 +362,14 @@ class Call(Struct, gc=False):
     method: bytes
     target: bytes
     head: bytes
-    body: bytes = b""
+    body: bytes | Upload = b""
     connect_timeout: float = 5.0
     key: int = 0
 
     def __repr__(self) -> str:
         scheme, host, port = self.origin
-        return f"<Call {self.method.decode()} {scheme}://{host}:{port}{self.target.decode()} {len(self.body)} bytes>"
+        size = len(self.body) if isinstance(self.body, bytes) else self.body.size
+        return f"<Call {self.method.decode()} {scheme}://{host}:{port}{self.target.decode()} {size} bytes>"
 
 
 class SpanIds(Struct, frozen=True, gc=False):

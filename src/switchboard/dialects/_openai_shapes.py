@@ -70,6 +70,7 @@ class ChunkChoice(Struct, gc=False):
     index: int = 0
     delta: Delta | None = None
     finish_reason: str | None = None
+    text: str | None = None  # of a completion that is no chat
 
 
 class TokenDetails(Struct, gc=False):
@@ -115,6 +116,7 @@ class WholeChoice(Struct):
     index: int = 0
     message: WholeMessage | None = None
     finish_reason: str | None = None
+    text: str | None = None  # of a completion that is no chat
 
 
 class Completion(Struct):

@@ -41,7 +41,9 @@ def read_request(body: dict[str, Any], *, streams: bool) -> Generate:
     except msgspec.ValidationError as e:
         raise invalid(str(e)) from None
     messages: list[dict[str, Any]] = []
-    op = Generate(request.model or "", messages, streams if request.stream is None else request.stream, {})
+    op = Generate(
+        request.model or "", streams if request.stream is None else request.stream, messages=messages, params={}
+    )
     for i, m in enumerate(request.messages):
         role = _ROLES.get(m.role)
         if role is None:

@@ -57,7 +57,7 @@ def read_request(body: dict[str, Any]) -> Generate:
     except msgspec.ValidationError as e:
         raise invalid(str(e), "system, user, assistant") from None
     messages: list[dict[str, Any]] = []
-    op = Generate(request.model or "", messages, request.stream is not False, {})
+    op = Generate(request.model or "", request.stream is not False, messages=messages, params={})
     for i, m in enumerate(request.messages):
         messages += _assistant(m.parts) if m.role == "assistant" else [_spoken(m, op, f"messages[{i}]")]
     if not messages:

@@ -16,6 +16,7 @@ from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Provider
 from switchboard.engine.fetch import fetch
 from switchboard.policy.profile import Profile
+from switchboard.policy.retirement import Retirements
 
 #: Seconds for which what a provider listed is believed.
 FRESH: Final = 300.0
@@ -36,7 +37,10 @@ class _List(Struct):
 class Catalog:
     """The models of `providers`, and the `routes` over them. Asks each at most every `FRESH` seconds, and only when somebody wants to know."""
 
-    def __init__(self, providers: Iterable[Provider], routes: Iterable[str] = ()) -> None:
+    def __init__(
+        self, providers: Iterable[Provider], routes: Iterable[str] = (), retirements: Retirements | None = None
+    ) -> None:
+        self._retirements = retirements or Retirements()
         self._providers = [p for p in providers if p.configured]
         self._routes = list(routes)
         self._asked: dict[str, float] = {}
@@ -57,18 +61,23 @@ class Catalog:
             if p.name == profile.provider and profile.model:
                 names.insert(0, profile.model)
             for name in names:
-                found.setdefault(name, self._model(name, p.name, self._began))
+                found.setdefault(name, self._model(name, p.name, self._began, self._end(p, name)))
         for p in self._providers:
             for m in self._known.get(p.name, ()):
                 created = m.created if m.created is not None else self._began
                 # by its bare name, one that the settings do not list is asked of the default provider only
                 name = m.id if p.name == profile.provider else f"{p.name}/{m.id}"
-                found.setdefault(name, self._model(name, m.owned_by or p.name, created))
+                found.setdefault(name, self._model(name, m.owned_by or p.name, created, self._end(p, m.id)))
         allowed = profile.models
         return [m for m in found.values() if not allowed or m["id"] in allowed]
 
-    def _model(self, name: str, owner: str, created: int) -> dict[str, Any]:
-        return {"id": name, "object": "model", "created": created, "owned_by": owner}
+    def _model(self, name: str, owner: str, created: int, shutdown: str | None = None) -> dict[str, Any]:
+        model = {"id": name, "object": "model", "created": created, "owned_by": owner}
+        return model if shutdown is None else model | {"shutdown_date": shutdown}
+
+    def _end(self, provider: Provider, model: str) -> str | None:
+        end = self._retirements.find(provider.capabilities.lifecycle, model)
+        return None if end is None else end.day.isoformat()
 
     def _is_stale(self, provider: Provider) -> bool:
         if provider.models:

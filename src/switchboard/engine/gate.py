@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from typing import Final
 
 from switchboard.core.errors import Problem
-from switchboard.core.types import Caller, Generate, Lines, RequestHead
+from switchboard.core.types import Caller, Lines, Op, RequestHead
 from switchboard.policy.authenticate import AccessKeys
-from switchboard.policy.metering import TokenMeter
+from switchboard.policy.metering import UsageMeter
 from switchboard.policy.profile import Profile, apply
 from switchboard.policy.ratelimit import RequestRate
 from switchboard.policy.routing import Routing, Target
 
 _JSON: Final = b"application/json"
+_BARE: Final = re.compile(rb"(?:audio|video)/[a-z0-9.+-]+|application/(?:ogg|octet-stream)")
 _log: Final = logging.getLogger("switchboard.gate")
 
 
@@ -26,7 +28,7 @@ class Gate:
         self._rate = rate
         self.profile = profile
         self.routing = routing
-        self._told: set[str] = set()  # retired models that the log knows of
+        self._told: set[str] = set()  # models that are gone or going, and that the log knows of
 
     def identify(self, head: RequestHead, peer: str) -> Caller:
         """Who asks, by the headers alone. Raises `Problem` (401)."""
@@ -39,6 +41,20 @@ class Gate:
         length = headers.get(b"content-length")
         if kind != _JSON and not _is_json(kind) and length != b"0":
             raise Problem("UNSUPPORTED_MEDIA_TYPE", "The body must be JSON: send content-type: application/json.")
+        if length is not None:
+            self._check_length(head, limit)
+
+    def check_files(self, head: RequestHead, limit: int, *, bare: bool) -> None:
+        """Whether the body is one that brings files, at most `limit` bytes: a form, or where `bare` sound by itself.
+        Raises `Problem` (415, 413)."""
+        kind = head.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"multipart/form-data" and not (bare and _BARE.fullmatch(kind)):
+            also = ", or sound with its own content type (audio/wav, say)" if bare else ""
+            raise Problem("UNSUPPORTED_MEDIA_TYPE", f"The body must be a form: send multipart/form-data{also}.")
+        self._check_length(head, limit)
+
+    def _check_length(self, head: RequestHead, limit: int) -> None:
+        length = head.headers.get(b"content-length")
         if length is not None and int(length) > limit:
             raise Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
 
@@ -55,7 +71,7 @@ class Gate:
             raise Problem("RATE_LIMITED", text, retry_after=wait, headers=headers)
         return headers
 
-    def plan(self, op: Generate, *, documents: bool) -> Sequence[Target]:
+    def plan(self, op: Op, *, documents: bool) -> Sequence[Target]:
         """Bring `op` under the profile and find what may answer it, the best first. Raises `Problem`."""
         targets = self.routing.plan(op, self.profile, documents=documents)
         if targets[0].substituted:
@@ -64,12 +80,16 @@ class Gate:
             if t.retired and t.retired not in self._told:
                 self._told.add(t.retired)
                 _log.warning("the model %s is retired; %s answers in its place", t.retired, t.model)
+            if t.ending is not None and t.model not in self._told:
+                self._told.add(t.model)
+                after = t.ending.successor or "nothing"
+                _log.warning("the model %s retires on %s; from then on %s answers", t.model, t.ending.day, after)
         apply(op, self.profile, documents=documents)
         return targets
 
-    def meter(self, op: Generate) -> TokenMeter:
+    def meter(self, op: Op) -> UsageMeter:
         """What counts `op`."""
-        return TokenMeter(op.messages, op.prompt)
+        return UsageMeter(op)
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -14,6 +14,7 @@ import asyncio
 import os
 import ssl
 import zlib
+from collections.abc import Callable, Iterator
 from typing import Any, Final, cast
 
 import httptools
@@ -24,6 +25,7 @@ from switchboard.core.types import Call, Headers
 from switchboard.net.dial import Dialer
 
 _MAX_HEAD: Final = 64 * 1024
+_UPLOAD_TURN: Final = 16  # pieces of an upload that are sent in one go
 _INFLATE_STEP: Final = 256 * 1024
 _INFLATE_MOST: Final = 64 * 1024 * 1024  # bytes that one piece from the network may become
 
@@ -73,6 +75,7 @@ class _Connection(asyncio.Protocol):
     """One connection to an origin; carries one request at a time."""
 
     __slots__ = (
+        "_blocked",
         "_bytes_in",
         "_done",
         "_framed",
@@ -85,6 +88,7 @@ class _Connection(asyncio.Protocol):
         "_reusable",
         "_status",
         "_transport",
+        "_unsent",
         "counted",
         "idle_since",
         "on_body",
@@ -98,6 +102,8 @@ class _Connection(asyncio.Protocol):
         self.origin = origin
         self._transport: asyncio.Transport | None = None
         self._reading = True
+        self._unsent: Iterator[bytes] | None = None  # of an upload
+        self._blocked = False
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # called by the parser for every piece: nothing stands in between
         self._parser = httptools.HttpResponseParser(self)
@@ -128,14 +134,43 @@ class _Connection(asyncio.Protocol):
         assert self._transport is not None
         self.request = request
         request.connection = self
-        call = request.call
-        self._pool.write(
-            self._transport,
-            b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b"
-            % (call.method, call.target, call.head, len(call.body), call.body),
-        )
+        call, body = request.call, request.call.body
+        if isinstance(body, bytes):
+            self._pool.write(
+                self._transport,
+                b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n%b"
+                % (call.method, call.target, call.head, len(body), body),
+            )
+        else:
+            head = b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n"
+            self._pool.write(self._transport, head % (call.method, call.target, call.head, body.size))
+            self._unsent = body.chunks()
+            self._pool.later(self._send_more)  # behind the head
         if request.paused:
             self.pause_reading()
+
+    def _send_more(self) -> None:
+        """Send what there is of an upload, as fast as it is taken; others get their turn every megabyte."""
+        for _ in range(_UPLOAD_TURN):
+            if self._unsent is None or self._blocked or self._transport is None or self._transport.is_closing():
+                return
+            try:
+                chunk = next(self._unsent, None)
+            except ValueError:  # the request is over, and its file with it
+                self.close()
+                return
+            if chunk is None:
+                self._unsent = None
+                return
+            self._transport.write(chunk)
+        self._pool.later(self._send_more)
+
+    def pause_writing(self) -> None:
+        self._blocked = True
+
+    def resume_writing(self) -> None:
+        self._blocked = False
+        self._send_more()
 
     def pause_reading(self) -> None:
         if self._reading and self._transport is not None:
@@ -149,6 +184,7 @@ class _Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Break the connection off."""
+        self._unsent = None
         if self._transport is not None:
             self._transport.abort()
 
@@ -226,7 +262,8 @@ class _Connection(asyncio.Protocol):
         """The answer is whole, and nothing came behind it: the connection is free."""
         inflate, current = self._inflate, self.request
         self.request = None
-        if not self._reusable or (self._transport is not None and self._transport.get_write_buffer_size()):
+        unsent, self._unsent = self._unsent is not None, None
+        if not self._reusable or unsent or (self._transport is not None and self._transport.get_write_buffer_size()):
             if self._transport is not None:  # an answer before the end of its request leaves nothing to go on with
                 self._transport.close()
         elif current is request:
@@ -343,6 +380,10 @@ class UpstreamPool:
         if not self._unsent:
             self._loop.call_soon(self._send)
         self._unsent.append((transport, data))
+
+    def later(self, function: Callable[[], None]) -> None:
+        """Call `function` after what is to be sent in this turn."""
+        self._loop.call_soon(function)
 
     def _send(self) -> None:
         unsent, self._unsent = self._unsent, []

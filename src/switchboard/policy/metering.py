@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from switchboard.core.types import Outcome, Usage, message_text
-
-#: Characters of text that are taken for one token where nobody counted.
-CHARACTERS_PER_TOKEN = 4
+from switchboard.core.types import Op, Outcome, Speak, Usage, estimated_tokens
 
 
-class TokenMeter:
-    """Counts the tokens of one request: the provider's figures where there are some, else an estimate from the length
-    of the text. `messages` are what was asked, with the server's `prompt` before them."""
+class UsageMeter:
+    """Counts one request: the provider's figures where there are some, else an estimate from the length of the text."""
 
-    __slots__ = ("_characters", "_counted", "_messages", "_prompt", "_settled")
+    __slots__ = ("_characters", "_counted", "_op", "_settled")
 
-    def __init__(self, messages: list[dict[str, Any]], prompt: str = "") -> None:
-        self._messages = messages
-        self._prompt = prompt
+    def __init__(self, op: Op) -> None:
+        self._op = op
         self._characters = 0
         self._counted: Usage | None = None
         self._settled: Usage | None = None
@@ -34,8 +27,11 @@ class TokenMeter:
     def settle(self, why: Outcome) -> Usage:
         if self._settled is None:
             self._settled = self._counted or self._estimate()
+            if isinstance(self._op, Speak):
+                self._settled.characters = len(self._op.text)
         return self._settled
 
     def _estimate(self) -> Usage:
-        asked = len(self._prompt) + sum([len(message_text(m)) for m in self._messages])
-        return Usage(-(-asked // CHARACTERS_PER_TOKEN), -(-self._characters // CHARACTERS_PER_TOKEN), estimated=True)
+        usage = self._op.asked()
+        usage.output = estimated_tokens(self._characters)
+        return usage

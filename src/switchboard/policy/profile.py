@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw, Struct
 
-from switchboard.core.types import Generate
+from switchboard.core.types import Generate, Op, Operation, Speak, Transcribe
 from switchboard.policy.conversation import trim
 
 #: What a profile's `locked` may name.
@@ -21,13 +21,23 @@ _BELONGING = {
 }
 
 
+class Default(Struct, frozen=True):
+    """What answers an operation: `provider` and `model` where a request names no model ("": the provider's own), `models`
+    the names that it may choose from (empty: any)."""
+
+    provider: str
+    model: str = ""
+    models: tuple[str, ...] = ()
+
+
 class Profile(Struct, frozen=True):
     """One app's settings.
 
     `format` is what ``POST /api/chat`` answers with. `provider` and `model` answer where a request names no model that
     is served; `models` are the names that a request may choose from (empty: any). `temperature`, `top_p` and
     `max_tokens` are defaults; `locked` names those that a request may not change. `max_tokens_cap` bounds what it may
-    ask for. `max_conversation_length` is in messages; on ``/v1`` it counts only with `trim_v1`. With `strict` a
+    ask for. `media` are the defaults of operations other than text; `voice`, `sound` (the format of speech) and `language`
+    (of what is transcribed) hold where a request names none. `max_conversation_length` is in messages; on ``/v1`` it counts only with `trim_v1`. With `strict` a
     request is refused that a model cannot take over whole.
     """
 
@@ -45,6 +55,15 @@ class Profile(Struct, frozen=True):
     trim_v1: bool = False
     locked: frozenset[str] = frozenset()
     strict: bool = False
+    media: dict[Operation, Default] = {}
+    voice: str = "alloy"
+    sound: str = "mp3"
+    language: str = ""
+
+    def default(self, operation: Operation) -> Default:
+        """What answers `operation`."""
+        found = self.media.get(operation)
+        return Default(self.provider, self.model, self.models) if found is None else found
 
     @property
     def sets_parameters(self) -> bool:
@@ -53,11 +72,20 @@ class Profile(Struct, frozen=True):
         return bool(self.locked) or any(v is not None for v in values)
 
 
-def apply(op: Generate, profile: Profile, *, documents: bool) -> None:
+def apply(op: Op, profile: Profile, *, documents: bool) -> None:
     """Bring `op` under `profile`. `documents`: it came on one of the documents' paths, not on ``/v1``.
 
     What is not taken over is noted in ``op.dropped``.
     """
+    if isinstance(op, Generate):
+        _chat(op, profile, documents)
+    elif isinstance(op, Speak):
+        op.voice = op.voice or profile.voice
+    elif isinstance(op, Transcribe):
+        op.language = op.language or profile.language
+
+
+def _chat(op: Generate, profile: Profile, documents: bool) -> None:
     if profile.sets_parameters:
         _parameters(op, profile)
         if "stream" in profile.locked and op.stream is not documents:

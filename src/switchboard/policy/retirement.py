@@ -14,6 +14,9 @@ from typing import Final
 
 from msgspec import Struct
 
+#: Days before a model's end from which on it is warned of.
+NOTICE: Final = 90
+_DAY: Final = 86_400.0
 _NEVER: Final = float("inf")
 _CHAIN: Final = 8  # successors that have a successor
 
@@ -75,6 +78,12 @@ class Retirements:
             name = further
         return None if name == model else name
 
+    def soon(self, lifecycle: str, model: str, at: float) -> Retirement | None:
+        """The end of `model`, if it comes within `NOTICE` days after `at` (seconds since the epoch)."""
+        end = self.find(lifecycle, model)
+        return end if end is not None and at < end.on <= at + NOTICE * _DAY else None
+
     def next_change(self, at: float) -> float:
-        """When, after `at`, the next model retires."""
-        return min((r.on for rows in self._known.values() for r in rows if r.on > at), default=_NEVER)
+        """When, after `at`, the next model retires or is about to."""
+        days = [d for rows in self._known.values() for r in rows for d in (r.on - NOTICE * _DAY, r.on)]
+        return min((d for d in days if d > at), default=_NEVER)

@@ -12,26 +12,35 @@ from msgspec import Raw, Struct
 
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider
-from switchboard.core.types import Generate
+from switchboard.core.types import Generate, Native, Op, Operation
 from switchboard.policy.profile import Profile
-from switchboard.policy.retirement import Retirements
+from switchboard.policy.retirement import Retirement, Retirements
 
 _REMEMBERED: Final = 1024
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@-]{1,256}")
 #: What a message part is, as a feature that a model needs for it.
 _PARTS: Final = {"image_url": "images", "file": "documents"}
+_DOES: Final = {
+    Operation.GENERATE: "write text",
+    Operation.EMBED: "make embeddings",
+    Operation.DRAW: "draw",
+    Operation.SPEAK: "speak",
+    Operation.TRANSCRIBE: "transcribe",
+}
 _SHOWN: Final = {"tools": "tools", "images": "images", "documents": "documents", "json_schema": "a JSON schema"}
 
 
 class Target(Struct, frozen=True, gc=False):
     """A provider and the model asked of it. `renamed`: the client asked by another name, and is told this one;
-    `substituted`: what it asked for is not there at all; `retired`: the name that this model has succeeded."""
+    `substituted`: what it asked for is not there at all; `retired`: the name that this model has succeeded; `ending`: the
+    end of this model, if it is near."""
 
     provider: Provider
     model: str
     renamed: bool = False
     substituted: bool = False
     retired: str = ""
+    ending: Retirement | None = None
 
 
 class Entry(Struct, frozen=True):
@@ -62,7 +71,7 @@ class Routing:
         self.providers = providers
         self._entries = routes or {}
         self._retirements = retirements or Retirements()
-        self._known: dict[tuple[str, str, bool], _Choice] = {}
+        self._known: dict[tuple[str, str, bool, Operation], _Choice] = {}
         self._known_until = self._retirements.next_change(time.time())
         self._listed = {m: p for p in reversed(list(providers.values())) if p.configured for m in p.models}
         self._random = random.Random()  # noqa: S311  it shares out load
@@ -72,17 +81,22 @@ class Routing:
         """The names of the routes."""
         return list(self._entries)
 
-    def plan(self, op: Generate, profile: Profile, *, documents: bool) -> Sequence[Target]:
+    def plan(self, op: Op, profile: Profile, *, documents: bool) -> Sequence[Target]:
         """What may answer `op`, the best first; at least one.
 
         Raises `Problem`: 400 for a name that cannot be a model's and for what none of its targets can do, on ``/v1``
         404 for an unknown name.
         """
-        choice = self._choice(op.model, profile, documents)
+        choice = self._choice(op.model, profile, documents, op.operation)
         targets = choice.targets
-        if len(targets) == 1 and not choice.lacks[0] and not targets[0].provider.capabilities.lacks:
+        native = op.native if isinstance(op, Generate) else None
+        bound = native is not None and native.bound
+        if len(targets) == 1 and not bound and not choice.lacks[0] and not targets[0].provider.capabilities.lacks:
             return targets
-        able = self._able(choice, needs_of(op), op.model)
+        if bound and native is not None:
+            choice = _speaking(choice, native)
+            targets = choice.targets
+        able = self._able(choice, needs_of(op), op)
         order = [targets[i] for i in able]
         if choice.weights and len(able) > 1:
             weights = [choice.weights[i] for i in able]
@@ -91,15 +105,16 @@ class Routing:
                 order = [first, *[t for t in order if t is not first]]
         return order
 
-    def _able(self, choice: _Choice, needs: set[str], asked: str) -> list[int]:
+    def _able(self, choice: _Choice, needs: set[str], op: Op) -> list[int]:
         """Which targets can do what is needed, and have what they need themselves."""
+        asked = op.model
         able = []
         lacking: set[str] = set()
         for i, t in enumerate(choice.targets):
             missing = needs & (choice.lacks[i] | t.provider.capabilities.lacks)
             if missing:
                 lacking |= missing
-            else:
+            elif t.provider.serves(op.operation, t.model):
                 able.append(i)
         if not able:
             shown = " and ".join(_SHOWN[f] for f in sorted(lacking))
@@ -107,10 +122,11 @@ class Routing:
             raise Problem("INVALID_REQUEST", f"{named} takes no request with {shown}.")
         return [i for i in able if choice.targets[i].provider.configured] or able[:1]
 
-    def default(self, profile: Profile) -> _Choice:
-        """What answers where no model is named. Raises `Problem` where the settings name none."""
-        provider = self.providers[profile.provider]
-        model = profile.model or (provider.models[0] if provider.models else "")
+    def default(self, profile: Profile, operation: Operation) -> _Choice:
+        """What answers `operation` where no model is named. Raises `Problem` where the settings name none."""
+        chosen = profile.default(operation)
+        provider = self.providers[chosen.provider]
+        model = chosen.model or provider.default_model(operation)
         if not model:
             raise Problem("INVALID_REQUEST", "model: name one; the settings of this server name none.", param="model")
         return self._named(model, provider) or self._one(provider, model)
@@ -120,8 +136,12 @@ class Routing:
 
     def _current(self, provider: Provider, model: str, renamed: bool = False) -> Target:
         """The target, or the one that has succeeded it."""
-        now = self._retirements.successor(provider.capabilities.lifecycle, model, time.time())
-        return Target(provider, model, renamed) if now is None else Target(provider, now, True, retired=model)
+        at, lifecycle = time.time(), provider.capabilities.lifecycle
+        now = self._retirements.successor(lifecycle, model, at)
+        ending = self._retirements.soon(lifecycle, now or model, at)
+        if now is None:
+            return Target(provider, model, renamed, ending=ending)
+        return Target(provider, now, True, retired=model, ending=ending)
 
     def _named(self, model: str, default: Provider) -> _Choice | None:
         """What `model` names: a route, a model that a provider lists, or one written ``provider/model``."""
@@ -151,42 +171,46 @@ class Routing:
         weights = tuple(e.weight or 0.0 for e in entries) if weighted else ()
         return _Choice(tuple(targets), weights, tuple(e.lacks for e in entries))
 
-    def _choice(self, asked: str, profile: Profile, documents: bool) -> _Choice:
+    def _choice(self, asked: str, profile: Profile, documents: bool, operation: Operation) -> _Choice:
         if time.time() >= self._known_until:  # a model has retired today
             self._known.clear()
             self._known_until = self._retirements.next_change(time.time())
-        key = (asked, profile.name, documents)
+        key = (asked, profile.name, documents, operation)
         known = self._known.get(key)
         if known is None:
-            known = self._find(asked, profile, documents)
+            known = self._find(asked, profile, documents, operation)
             if len(self._known) < _REMEMBERED:
                 self._known[key] = known
         return known
 
-    def _find(self, asked: str, profile: Profile, documents: bool) -> _Choice:
+    def _find(self, asked: str, profile: Profile, documents: bool, operation: Operation) -> _Choice:
         if not asked:
-            return self.default(profile)
+            return self.default(profile, operation)
         if MODEL_NAME.fullmatch(asked) is None:
             text = "model: a name is 1 to 256 letters, digits and . _ : / @ -"
             raise Problem("INVALID_MODEL", text, param="model")
         if "model" in profile.locked:
-            return self._instead(asked, profile)
-        default = self.providers[profile.provider]
-        if not profile.models or asked in profile.models:
+            return self._instead(asked, profile, operation)
+        chosen = profile.default(operation)
+        default = self.providers[chosen.provider]
+        if not chosen.models or asked in chosen.models:
             named = self._named(asked, default)
-            if named is not None:
+            if named is None and (asked == chosen.model or _takes_any(default)):
+                named = self._one(default, asked)
+            if named is not None and any(t.provider.serves(operation, t.model) for t in named.targets):
                 return named
-            if asked == profile.model or _takes_any(default):
-                return self._one(default, asked)
+            if named is not None and not documents:
+                text = f"The model '{asked}' does not {_DOES[operation]}."
+                raise Problem("INVALID_REQUEST", text, param="model")
         if documents:
-            return self._instead(asked, profile)
+            return self._instead(asked, profile, operation)
         raise Problem("MODEL_NOT_FOUND", f"The model '{asked}' does not exist here.", param="model")
 
-    def _instead(self, asked: str, profile: Profile) -> _Choice:
-        choice = self.default(profile)
-        if asked in (profile.model, choice.targets[0].model):
+    def _instead(self, asked: str, profile: Profile, operation: Operation) -> _Choice:
+        choice = self.default(profile, operation)
+        if asked in (profile.default(operation).model, choice.targets[0].model):
             return choice
-        targets = tuple(Target(t.provider, t.model, True, True, t.retired) for t in choice.targets)
+        targets = tuple(Target(t.provider, t.model, True, True, t.retired, t.ending) for t in choice.targets)
         return _Choice(targets, choice.weights, choice.lacks)
 
 
@@ -195,9 +219,25 @@ def _takes_any(provider: Provider) -> bool:
     return provider.capabilities.any_model and not provider.models
 
 
-def needs_of(op: Generate) -> set[str]:
+def _speaking(choice: _Choice, native: Native) -> _Choice:
+    """Those targets of `choice` that speak the dialect of `native`. Raises `Problem` where none does."""
+    able = [
+        i
+        for i, t in enumerate(choice.targets)
+        if t.provider.dialect(Operation.GENERATE, native.dialect).name == native.dialect
+    ]
+    if not able:
+        text = f"{native.bound}: the model that answers here cannot take this; it is translated to another API."
+        raise Problem("FIELD_NOT_SUPPORTED", text, param=native.bound)
+    weights = tuple(choice.weights[i] for i in able) if choice.weights else ()
+    return _Choice(tuple(choice.targets[i] for i in able), weights, tuple(choice.lacks[i] for i in able))
+
+
+def needs_of(op: Op) -> set[str]:
     """What a model has to be able to do for `op`, of `core.capabilities.FEATURES`."""
-    needs = set()
+    needs: set[str] = set()
+    if not isinstance(op, Generate):
+        return needs
     if _is_given(op.params.get("tools")) or _is_given(op.params.get("functions")):
         needs.add("tools")
     form = op.params.get("response_format")

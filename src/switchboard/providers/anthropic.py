@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from switchboard.core.capabilities import Capabilities
-from switchboard.core.types import Operation
 from switchboard.dialects.anthropic_messages import AnthropicMessages
 from switchboard.providers.base import Endpoint, HttpProvider, Kind, endpoint
 
@@ -23,7 +22,7 @@ class AnthropicProvider(HttpProvider):
         place = endpoint(base_url)
         return place if place.path.endswith("/v1") else Endpoint(place.origin, place.path + "/v1")
 
-    def path(self, operation: Operation, model: str) -> str:
+    def path(self, wire: str, model: str) -> str:
         return "/messages"
 
     def key_line(self, key: str) -> tuple[str, str]:
@@ -38,6 +37,6 @@ KIND = Kind(
     title="Anthropic",
     make=AnthropicProvider,
     base_url="https://api.anthropic.com",
-    model="claude-sonnet-4-5",
+    model="claude-sonnet-4-6",
     variables={"ANTHROPIC_API_KEY": "api_key", "ANTHROPIC_BASE_URL": "base_url"},
 )

@@ -10,24 +10,30 @@ import re
 from typing import Final
 from urllib.parse import quote
 
-from switchboard.core.capabilities import Capabilities
-from switchboard.core.types import Operation
-from switchboard.dialects.openai_chat import OpenAIChat
-from switchboard.providers.base import Endpoint, HttpProvider, Kind, endpoint
+from switchboard.core.capabilities import VOICES, Capabilities
+from switchboard.providers.base import Endpoint, Kind, endpoint
+from switchboard.providers.openai_like import PATHS, OpenAILike
 
 _DATED: Final = re.compile(r"\d{4}-\d\d-\d\d(?:-preview)?")
 _REASONING: Final = re.compile(r"(?:o\d|gpt-[5-9]).*")
+_IMAGES: Final = re.compile(r"gpt-image.*")
 
 
-class AzureProvider(HttpProvider):
+class AzureProvider(OpenAILike):
     """A resource at Azure: ``https://{resource}.openai.azure.com`` or ``https://{resource}.cognitiveservices.azure.com``.
 
     Its key goes as ``api-key``; with ``key_style: bearer`` it is an Entra token.
     """
 
     # what a deployment is called need not say what it is; where it does, it is believed
-    capabilities = Capabilities(completion_tokens=_REASONING, fixed_sampling=_REASONING, reasoning=_REASONING)
-    chat = OpenAIChat()
+    capabilities = Capabilities(
+        completion_tokens=_REASONING,
+        fixed_sampling=_REASONING,
+        reasoning=_REASONING,
+        base64_images=_IMAGES,
+        voices=VOICES,
+    )
+    apis = ("responses",)
     models_path = None  # the service lists what could be deployed, not what is
 
     def read_base_url(self, base_url: str) -> Endpoint:
@@ -40,10 +46,13 @@ class AzureProvider(HttpProvider):
         version = self.row.api_version
         return version is not None and _DATED.fullmatch(version) is not None
 
-    def path(self, operation: Operation, model: str) -> str:
+    def path(self, wire: str, model: str) -> str:
+        path = PATHS[wire]
         if not self._dated:
-            return "/chat/completions"
-        return f"/deployments/{quote(model, safe='')}/chat/completions?api-version={self.row.api_version}"
+            return path
+        if wire == "openai_responses":
+            return f"{path}?api-version={self.row.api_version}"
+        return f"/deployments/{quote(model, safe='')}{path}?api-version={self.row.api_version}"
 
     def probe_path(self) -> str:
         return f"/models?api-version={self.row.api_version}" if self._dated else "/models"
@@ -61,5 +70,6 @@ KIND = Kind(
         "AZURE_OPENAI_API_KEY": "api_key",
         "AZURE_OPENAI_API_VERSION": "api_version",
         "AZURE_OPENAI_CHAT_DEPLOYMENT": "models",
+        "AZURE_OPENAI_TTS_DEPLOYMENT": "speech_model",
     },
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Final, Literal
+from typing import Any, Final, Literal
 from urllib.parse import urlsplit
 
 from msgspec import Struct
@@ -13,7 +13,7 @@ from msgspec import Struct
 from switchboard import __version__
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.ports import Provider, ProviderDialect, Transport
-from switchboard.core.types import Call, Lines, Operation, Timeouts
+from switchboard.core.types import Call, Lines, Operation, Timeouts, Upload
 
 KeyStyle = Literal["bearer", "api-key"]
 
@@ -22,8 +22,9 @@ class Row(Struct, frozen=True):
     """A provider's row of the settings.
 
     `keys` are tried in order; `headers` are sent with every call; `lacks` are features that it does not have
-    (`core.capabilities.FEATURES`). The rest counts for one kind of provider each: `api_version` and `key_style` for
-    Azure, `pace` (seconds between two words) for the offline one.
+    (`core.capabilities.FEATURES`). `defaults` are the models that answer where nobody names one. The rest counts for some
+    kinds of provider: `apis` are further wires that it speaks, `api_version` and `key_style` are for Azure, `region` for
+    Azure Speech, `pace` (seconds between two words) for the offline one.
     """
 
     name: str
@@ -34,6 +35,9 @@ class Row(Struct, frozen=True):
     headers: Mapping[str, str] = {}
     timeouts: Timeouts = Timeouts()
     lacks: frozenset[str] = frozenset()
+    defaults: Mapping[Operation, str] = {}
+    apis: tuple[str, ...] | None = None
+    region: str = ""
     api_version: str | None = None
     key_style: KeyStyle = "api-key"
     pace: float = 0.02
@@ -43,8 +47,8 @@ class Kind(Struct, frozen=True):
     """A kind of provider, as its file declares it under the name ``KIND``.
 
     `type` is what the settings call it; `make` makes one from a row. `base_url` is where it is unless the settings say
-    otherwise ("": they have to); `key_needed` is whether it can be asked without a key; `model` answers where the
-    settings name none. `variables` are variables of the environment by the key of the row that each sets.
+    otherwise ("": they have to); `key_needed` is whether it can be asked without a key; `model` answers chats where the
+    settings name none, `models` other operations. `variables` are variables of the environment by the key of the row that each sets.
     """
 
     type: str
@@ -54,6 +58,7 @@ class Kind(Struct, frozen=True):
     key_needed: bool = True
     network: bool = True
     model: str = ""
+    models: Mapping[Operation, str] = {}
     variables: Mapping[str, str] = {}
 
 
@@ -89,12 +94,14 @@ def endpoint(base_url: str) -> Endpoint:
 class HttpProvider:
     """A provider that is asked over HTTP; see `core.ports.Provider`.
 
-    A file of a provider derives from it, sets `chat` to the dialect that it speaks and `capabilities`, and says in
-    `path`, `key_line` and `fixed_headers` how it is asked.
+    A file of a provider derives from it, sets `capabilities` and `chat`, the dialect in which it chats (or, in `wires`, all
+    dialects that it speaks, by operation, the one first that others are translated to), and says in `path`, `key_line`
+    and `fixed_headers` how it is asked.
     """
 
     capabilities: Capabilities = Capabilities()
-    chat: ProviderDialect
+    chat: ProviderDialect[Any]
+    wires: Mapping[Operation, Mapping[str, ProviderDialect[Any]]]
     key_needed = True
     models_path: str | None = "/models"
 
@@ -109,6 +116,8 @@ class HttpProvider:
         self.endpoint: Final = self.read_base_url(row.base_url)
         self._heads: Final = [self._head(key) for key in row.keys] or [self._head(None)]
         self._key = 0  # the one that is used; the next after a refusal
+        if hasattr(self, "chat"):
+            self.wires = {Operation.GENERATE: {self.chat.name: self.chat}}
         if row.lacks:
             self.capabilities = _without(self.capabilities, row.lacks)
 
@@ -118,8 +127,8 @@ class HttpProvider:
         """Where it is. Raises `ValueError`."""
         return endpoint(base_url)
 
-    def path(self, operation: Operation, model: str) -> str:
-        """The path of `operation`, behind that of the base URL."""
+    def path(self, wire: str, model: str) -> str:
+        """The path at which the dialect `wire` is spoken, behind that of the base URL."""
         return "/chat/completions"
 
     def probe_path(self) -> str:
@@ -140,11 +149,19 @@ class HttpProvider:
     def configured(self) -> bool:
         return bool(self.row.keys) or not self.key_needed
 
-    def dialect(self, operation: Operation, prefer: str) -> ProviderDialect:
-        return self.chat
+    def serves(self, operation: Operation, model: str) -> bool:
+        return operation in self.wires
 
-    def call(self, operation: Operation, model: str, body: bytes, lines: Lines) -> Call:
-        target = (self.endpoint.path + self.path(operation, model)).encode()
+    def default_model(self, operation: Operation) -> str:
+        return self.row.defaults.get(operation, "")
+
+    def dialect(self, operation: Operation, prefer: str) -> ProviderDialect[Any]:
+        spoken = self.wires[operation]
+        own = spoken.get(prefer)
+        return next(iter(spoken.values())) if own is None else own
+
+    def call(self, wire: str, model: str, body: bytes | Upload, lines: Lines) -> Call:
+        target = (self.endpoint.path + self.path(wire, model)).encode()
         return self._call(b"POST", target, body, lines)
 
     def list_models(self) -> Call | None:
@@ -160,7 +177,7 @@ class HttpProvider:
             self._key = (self._key + 1) % len(self._heads)
         return tried < len(self._heads)
 
-    def _call(self, method: bytes, target: bytes, body: bytes, lines: Lines) -> Call:
+    def _call(self, method: bytes, target: bytes, body: bytes | Upload, lines: Lines) -> Call:
         head = self._heads[self._key]
         if lines:
             head = _over(head, lines)

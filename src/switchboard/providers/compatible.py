@@ -6,15 +6,15 @@ Nothing is taken for granted about its models: a key is sent only where there is
 from __future__ import annotations
 
 from switchboard.core.capabilities import Capabilities
-from switchboard.dialects.openai_chat import OpenAIChat
-from switchboard.providers.base import HttpProvider, Kind
+from switchboard.providers.base import Kind
+from switchboard.providers.openai_like import OpenAILike
 
 
-class CompatibleProvider(HttpProvider):
+class CompatibleProvider(OpenAILike):
     """An OpenAI-compatible server."""
 
     capabilities = Capabilities(top_k=True)
-    chat = OpenAIChat()
+    apis = ("completions",)
     key_needed = False
 
 

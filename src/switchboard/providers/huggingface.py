@@ -4,15 +4,17 @@ wanted. Source: Hugging Face documentation, "Inference Providers"."""
 from __future__ import annotations
 
 from switchboard.core.capabilities import Capabilities
-from switchboard.dialects.openai_chat import OpenAIChat
-from switchboard.providers.base import HttpProvider, Kind
+from switchboard.providers.base import Kind
+from switchboard.providers.openai_like import OpenAILike, Wires
 
 
-class HuggingFaceProvider(HttpProvider):
+class HuggingFaceProvider(OpenAILike):
     """The router at Hugging Face."""
 
     capabilities = Capabilities(top_k=True)
-    chat = OpenAIChat()
+
+    def media(self) -> Wires:
+        return {}  # it routes chats only
 
 
 KIND = Kind(

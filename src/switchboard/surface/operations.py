@@ -56,6 +56,9 @@ class Model(BaseModel):
     object: str = "model"
     created: int = Field(examples=[1750000000])
     owned_by: str = Field(examples=["offline"])
+    shutdown_date: str | None = Field(
+        None, description="The day on which the provider switches it off, if it is known."
+    )
 
 
 class ModelList(BaseModel):
@@ -146,14 +149,18 @@ def router(
     async def prometheus() -> Response:
         return Response(metrics.expose(), headers={"content-type": CONTENT_TYPE})
 
-    @r.get("/v1/models", tags=["models"], summary="List models")
+    @r.get("/v1/models", tags=["models"], summary="List models", response_model_exclude_none=True)
     async def models(request: Request) -> ModelList | AnthropicModelList:
         """OpenAI's list; Anthropic's for a client that sends `anthropic-version`."""
         found = [Model(**m) for m in await catalog().models(_profile(request))]
         return _as_anthropic(found) if "anthropic-version" in request.headers else ModelList(data=found)
 
     @r.get(
-        "/v1/models/{model:path}", tags=["models"], summary="One model", responses={404: {"description": "No such."}}
+        "/v1/models/{model:path}",
+        tags=["models"],
+        summary="One model",
+        responses={404: {"description": "No such."}},
+        response_model_exclude_none=True,
     )
     async def model(model: str, request: Request) -> Model | AnthropicModel:
         for m in await catalog().models(_profile(request)):

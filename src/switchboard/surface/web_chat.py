@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 
 from switchboard.core.errors import Problem
 from switchboard.core.ports import ClientDialect
-from switchboard.core.types import Generate, Lines, RequestHead
+from switchboard.core.types import Generate, Lines, Op, RequestHead
 from switchboard.dialects import deep_chat, openai_chat, ui_message_stream
 from switchboard.dialects.deep_chat import DeepChat
 from switchboard.dialects.openai_chat import OpenAIChat
@@ -19,7 +19,7 @@ from switchboard.dialects.simple_chat import SimpleChat
 from switchboard.dialects.text_stream import TextStream
 from switchboard.dialects.ui_message_stream import UIMessageStream
 from switchboard.surface import problem as shapes
-from switchboard.wire.json_body import load_json
+from switchboard.surface.json_surface import JsonSurface
 
 DIALECTS: Final[dict[str, ClientDialect]] = {
     "openai": OpenAIChat(),
@@ -35,20 +35,18 @@ _EXTRAS: Final = ("conversation_id", "audio")
 _DEEP_CHAT: Final = DIALECTS["deep_chat"]
 
 
-class WebChat:
+class WebChat(JsonSurface):
     """``POST /api/chat`` and wherever else the settings put it."""
 
     name = "web_chat"
-    documents = True
     failure = "CHAT_ERROR"
 
     def __init__(self, *, format: str, nesting: int) -> None:  # noqa: A002  the setting's name
+        super().__init__(nesting=nesting)
         self._format = format
-        self._nesting = nesting
 
-    def read(self, head: RequestHead, body: bytes) -> tuple[ClientDialect, Generate]:
-        """See `core.ports.Surface`."""
-        value = load_json(body, self._nesting)
+    def ask(self, head: RequestHead, value: Any, body: bytes) -> tuple[ClientDialect, Op]:
+        """See `JsonSurface`."""
         if not isinstance(value, dict):
             raise Problem("INVALID_REQUEST", "The body must be a JSON object.")
         chosen = self._asked(head) or (self._format if self._format != "auto" else _look(value))
@@ -98,7 +96,7 @@ class WebChat:
         """See `core.ports.Surface`."""
         if dialect is _DEEP_CHAT:
             return shapes.deep_chat(problem, request_id)
-        return shapes.common(problem, request_id)
+        return super().problem(problem, request_id, dialect)
 
 
 def _shape(value: dict[str, Any]) -> str:

@@ -11,11 +11,13 @@ from dialects.anthropic.fixtures import Case, Counted, cases, context, read_chun
 from switchboard.core.errors import UpstreamError
 from switchboard.core.events import AnswerBuilder, Done, Event, Failed, Ping
 from switchboard.core.ports import Phase
+from switchboard.core.types import Generate
 from switchboard.dialects.anthropic_messages import AnthropicDecoder, AnthropicMessages, AnthropicTap
 from switchboard.dialects.openai_chat import OpenAIEncoder
 
 IN = streams("streams_in")
 MESSAGES = AnthropicMessages()
+OP = Generate("m", messages=[], params={})
 
 
 def decoded(*pieces: bytes) -> list[Event]:
@@ -138,14 +140,15 @@ def test_whole_answers(case: Case) -> None:
 @pytest.mark.parametrize("case", cases("answers_in"))
 def test_whole_answers_that_pass_are_metered(case: Case) -> None:
     meter = Counted()
-    MESSAGES.meter(json.dumps(case["anthropic"]).encode(), meter)
+    body = json.dumps(case["anthropic"]).encode()
+    assert MESSAGES.passed(OP, body, meter) is body
     assert meter.used is not None and usage_list(meter.used) == case["usage"]
 
 
 @pytest.mark.parametrize("case", cases("answers_bad"))
 def test_what_is_no_answer(case: Case) -> None:
     body = case["body"].encode()
-    for read in (MESSAGES.answer, lambda b: MESSAGES.meter(b, Counted())):
+    for read in (MESSAGES.answer, lambda b: MESSAGES.passed(OP, b, Counted())):
         with pytest.raises(UpstreamError) as e:
             read(body)
         assert (str(e.value.fault), e.value.type) == (case["fault"], case.get("type"))

@@ -12,7 +12,7 @@ from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import Answer
 from switchboard.core.ports import Context, Meter
-from switchboard.core.types import Generate, Headers
+from switchboard.core.types import Generate, Headers, Lines
 from switchboard.dialects.anthropic_messages.call import build_body, meter_answer, read_answer, read_error
 from switchboard.dialects.anthropic_messages.encoder import AnthropicEncoder, error_type
 from switchboard.dialects.anthropic_messages.request import NAME, read_request
@@ -38,8 +38,13 @@ class AnthropicMessages:
     def answer(self, body: bytes) -> Answer:
         return read_answer(body)
 
-    def meter(self, body: bytes, meter: Meter) -> None:
+    def headers(self, op: Generate) -> Lines:
+        native = op.native_to(NAME)
+        return b"" if native is None else native.headers
+
+    def passed(self, op: Generate, body: bytes, meter: Meter) -> bytes:
         meter_answer(body, meter)
+        return body
 
     def tap(self, context: Context, meter: Meter) -> AnthropicTap:
         return AnthropicTap(context, meter)

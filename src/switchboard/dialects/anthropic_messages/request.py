@@ -40,9 +40,9 @@ def read_request(body: Any, raw: bytes, headers: Headers) -> Generate:
     params = _params(request, body, losses)
     return Generate(
         request.model or "",
-        conversation,
         bool(request.stream),
-        params,
+        messages=conversation,
+        params=params,
         include_usage=True,
         native=Native(NAME, members, messages, lines, [*said.names, *losses.names], said.names),
     )

@@ -10,7 +10,7 @@ from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import Answer
 from switchboard.core.ports import Context, Meter
-from switchboard.core.types import Generate, Headers
+from switchboard.core.types import Generate, Headers, Lines
 from switchboard.dialects.openai_chat.call import build_body, meter_answer, read_answer, read_error, usage_of
 from switchboard.dialects.openai_chat.encoder import OpenAIEncoder, error_body, usage_out
 from switchboard.dialects.openai_chat.request import check_request, invalid, read_request
@@ -51,8 +51,12 @@ class OpenAIChat:
     def answer(self, body: bytes) -> Answer:
         return read_answer(body)
 
-    def meter(self, body: bytes, meter: Meter) -> None:
+    def headers(self, op: Generate) -> Lines:
+        return b""
+
+    def passed(self, op: Generate, body: bytes, meter: Meter) -> bytes:
         meter_answer(body, meter)
+        return body
 
     def tap(self, context: Context, meter: Meter) -> OpenAITap:
         return OpenAITap(context, meter)

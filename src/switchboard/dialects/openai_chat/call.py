@@ -124,7 +124,8 @@ def read_error(raw: bytes | Raw, fault: Fault, status: int = 0, retry_after: str
     return UpstreamError(fault, message, status=status, retry_after=retry_after)
 
 
-def _completion(body: bytes) -> tuple[shapes.Completion, list[shapes.WholeChoice]]:
+def read_completion(body: bytes) -> tuple[shapes.Completion, list[shapes.WholeChoice]]:
+    """A completion and its choices. Raises `UpstreamError` when it is something else."""
     try:
         completion = shapes.decode_completion(body)
     except NOT_JSON as e:
@@ -140,7 +141,7 @@ def _completion(body: bytes) -> tuple[shapes.Completion, list[shapes.WholeChoice
 
 def read_answer(body: bytes) -> Answer:
     """A ``chat.completion``. Raises `UpstreamError` when it is something else."""
-    completion, whole = _completion(body)
+    completion, whole = read_completion(body)
     choices = []
     for c in whole:
         m = c.message or shapes.WholeMessage()
@@ -153,8 +154,8 @@ def read_answer(body: bytes) -> Answer:
 
 def meter_answer(body: bytes, meter: Meter) -> None:
     """Look into a whole answer that passes as it is. Raises `UpstreamError` when it is not one."""
-    completion, choices = _completion(body)
+    completion, choices = read_completion(body)
     if completion.usage is not None:
         meter.usage(usage_of(completion.usage))
     else:
-        meter.saw(1, sum([len(c.message.content or "") for c in choices if c.message is not None]))
+        meter.saw(1, sum([len((c.message.content if c.message is not None else c.text) or "") for c in choices]))

@@ -139,6 +139,8 @@ class OpenAIDecoder:
                 out.append(Refusal(d.refusal, n))
             for call in d.tool_calls or ():
                 self._tool_call(call, n, out)
+        elif choice.text:
+            out.append(Text(choice.text, n))
         if choice.finish_reason is not None:
             for key in [k for k in self._nameless if k[0] == n]:
                 self._begin(key, out)
@@ -259,6 +261,8 @@ class OpenAITap:
             for c in choices:
                 if c.delta is not None:
                     size += _size(c.delta)
+                elif c.text:
+                    size += len(c.text)
             self._meter.saw(1, size)
         if choices is not UNSET:
             self.phase = _CONTENT

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+import re
+from typing import Any, Final
 
 from switchboard.core.errors import Fault, UpstreamError
-from switchboard.core.events import Answer, AnswerBuilder
-from switchboard.core.ports import ClientDialect, Context, ProviderDialect
-from switchboard.core.types import Headers
+from switchboard.core.events import AnswerBuilder
+from switchboard.core.ports import ClientDialect, Context, ProviderDialect, Whole
+from switchboard.core.types import Headers, Lines, header
 
+_KIND: Final = re.compile(
+    rb"(?:application/json|text/(?:plain|vtt|srt)|application/x-subrip)(?:; ?charset=[a-zA-Z0-9-]+)?"
+)
+_JSON: Final[Lines] = b"content-type: application/json\r\n"
 _ERROR_BODY: Final = 64 * 1024  # bytes of an error that are read; the rest is passed over
 
 
@@ -38,16 +43,22 @@ class Collected:
         return self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
 
     @property
+    def content_type(self) -> Lines:
+        """The header line of its type, where that is one that passes; else JSON's."""
+        kind = self._headers.get(b"content-type", b"")
+        return header(b"content-type", kind) if kind != b"application/json" and _KIND.fullmatch(kind) else _JSON
+
+    @property
     def _streamed(self) -> bool:
         return self._headers.get(b"content-type", b"").startswith(b"text/event-stream")
 
-    def passes_as(self, client: ClientDialect, provider: ProviderDialect, stream: bool) -> bool:
+    def passes_as(self, client: ClientDialect, provider: ProviderDialect[Any], stream: bool) -> bool:
         """Whether the body can go to the client as it is. Raises `UpstreamError` if it is an error's."""
         if self._status != 200:
             raise provider.error(self._status, self._headers, self.body)
         return client.name == provider.name and not stream and not self._streamed
 
-    def read(self, dialect: ProviderDialect, context: Context) -> Answer:
+    def read(self, dialect: ProviderDialect[Any], context: Context) -> Whole:
         """The answer; one that was streamed though nobody asked is put together. Raises `UpstreamError`."""
         if not self._streamed:
             return dialect.answer(self.body)

@@ -11,11 +11,10 @@ from __future__ import annotations
 import logging
 import re
 import time
-from typing import Final
+from typing import Any, Final
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
-from switchboard.core.events import Answer
 from switchboard.core.ports import (
     Context,
     Downstream,
@@ -25,32 +24,33 @@ from switchboard.core.ports import (
     Provider,
     ProviderDialect,
     Surface,
+    Whole,
 )
 from switchboard.core.types import (
     Call,
     Caller,
     Envelope,
-    Generate,
+    Form,
     Headers,
     Lines,
-    Operation,
+    Op,
     Outcome,
     RequestHead,
     Usage,
     header,
 )
+from switchboard.engine.exchange.body import Body, Files, InMemory
 from switchboard.engine.exchange.collected import Collected
 from switchboard.engine.exchange.parts import Attempt, Kit, State
 from switchboard.engine.exchange.plan import Plan
 from switchboard.engine.exchange.reply import Reply
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
-from switchboard.policy.metering import TokenMeter
+from switchboard.policy.metering import UsageMeter
 from switchboard.policy.routing import Target
 from switchboard.telemetry.records import Record
 
 _DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
-_JSON: Final[Lines] = b"content-type: application/json\r\n"
 _NOTHING: Final = Usage()
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 _log: Final = logging.getLogger("switchboard.exchange")
@@ -111,18 +111,18 @@ class Exchange:
         self._reply = Reply(down, surface, envelope, self._began)
         self._continue = down.continue_
         self._state = _READING
-        self._body: bytes | bytearray = b""
+        self._body: Body = InMemory(kit.limits.body)
         self._caller: Caller | None = None
         self._admitted: Lines = b""  # how much of the rate limit is left
-        self._op: Generate | None = None
+        self._op: Op | None = None
         self._plan: Plan | None = None
         self._call: Call | None = None
         self._attempt_began = self._wait_until = 0.0
         self._unasked: list[str] = []  # what was not taken over before any target was looked at
         self._target: Target | None = None
-        self._provider_dialect: ProviderDialect | None = None
+        self._provider_dialect: ProviderDialect[Any] | None = None
         self._pipe: Pipe | None = None
-        self._meter: TokenMeter | None = None
+        self._meter: UsageMeter | None = None
         self._attempt: Attempt | None = None
         self._uplink: Flow | None = None
         self._collected: Collected | None = None
@@ -139,7 +139,11 @@ class Exchange:
             if self._envelope.problem is not None:
                 raise self._envelope.problem
             self._caller = kit.gate.identify(self._head, self._envelope.peer)
-            kit.gate.check(self._head, kit.limits.body)
+            if self._surface.files:
+                kit.gate.check_files(self._head, kit.limits.upload, bare=self._surface.bare)
+                self._body = Files(self._head.headers, kit.limits.upload)
+            else:
+                kit.gate.check(self._head, kit.limits.body)
             self._admitted = self._reply.extra = kit.gate.admit(self._caller, self._began)
         except Problem as p:
             self._fail(p, Outcome.REFUSED)
@@ -152,24 +156,15 @@ class Exchange:
         """Some of the body; `end` with the last of it."""
         if self._state is not _READING:
             return
-        if data:
-            if not self._body:
-                self._body = data
-            else:
-                if isinstance(self._body, bytes):
-                    self._body = bytearray(self._body)
-                self._body += data
-            if len(self._body) > self._kit.limits.body:
-                text = f"The body is larger than {self._kit.limits.body} bytes."
-                self._fail(Problem("PAYLOAD_TOO_LARGE", text), Outcome.REFUSED)
-                return
-        if end:
-            try:
-                self._ask(bytes(self._body))
-            except Problem as p:
-                self._fail(p, Outcome.REFUSED)
-            except Exception as e:
-                self._crash(e)
+        try:
+            if data:
+                self._body.add(data)
+            if end:
+                self._ask(self._body.whole())
+        except Problem as p:
+            self._fail(p, Outcome.REFUSED)
+        except Exception as e:
+            self._crash(e)
 
     def refuse(self, problem: Problem) -> None:
         """Something is wrong with the body, as the front door sees it."""
@@ -197,12 +192,11 @@ class Exchange:
 
     # ---- to the provider
 
-    def _ask(self, body: bytes) -> None:
+    def _ask(self, body: bytes | Form) -> None:
         """The body is whole: read it, find what answers, and call."""
         kit = self._kit
-        if kit.log.debug:
+        if kit.log.debug and isinstance(body, bytes):
             kit.log.body("request", self._envelope.request_id, body)
-        self._body = b""
         self._reply.dialect, op = self._surface.read(self._head, body)
         self._op = op
         self._plan = Plan(kit.targets.order(kit.gate.plan(op, documents=self._surface.documents), self._began))
@@ -219,7 +213,7 @@ class Exchange:
             provider = target.provider
             if not provider.configured:
                 raise Problem("API_KEY_NOT_CONFIGURED", f"{provider.title} API key not configured")
-            dialect = self._provider_dialect = provider.dialect(Operation.GENERATE, client.name)
+            dialect = self._provider_dialect = provider.dialect(op.operation, client.name)
             op.dropped = [*self._unasked]
             body = dialect.build(op, target.model, provider.capabilities)
             if not op.dropped or not self._kit.gate.profile.strict:
@@ -227,9 +221,7 @@ class Exchange:
             if not plan.skip():
                 names = ", ".join(op.dropped)
                 raise Problem("FIELD_NOT_SUPPORTED", f"This is not taken here: {names}.", param=op.dropped[0])
-        lines = self._envelope.trace
-        native = op.native_to(dialect.name)
-        call = provider.call(Operation.GENERATE, target.model, body, lines + native.headers if native else lines)
+        call = provider.call(dialect.name, target.model, body, self._envelope.trace + dialect.headers(op))
         # told once the call is built, which may drop more
         extra = self._admitted
         if target.renamed:
@@ -298,6 +290,7 @@ class Exchange:
         kind = headers.get(b"content-type", b"")
         if status == 200 and self._op.stream and not kind.startswith((b"application/json", b"text/html")):
             try:
+                self._about().kind = kind
                 self._open_pipe()
             except Exception as e:
                 self._crash(e)
@@ -396,12 +389,11 @@ class Exchange:
         dialect, own, meter, op = self._provider_dialect, self._reply.dialect, self._meter, self._op
         assert dialect is not None and own is not None and meter is not None and op is not None
         if collected.passes_as(own, dialect, op.stream):
-            body = collected.body
-            dialect.meter(body, meter)
-            self._answer(_JSON, body)
+            body = dialect.passed(op, collected.body, meter)
+            self._answer(collected.content_type, body)
             return
         answer = collected.read(dialect, self._about())
-        meter.saw(1, sum([len(c.text) + len(c.reasoning) for c in answer.choices]))
+        meter.saw(1, answer.size())
         if answer.usage is not None:
             meter.usage(answer.usage)
         if op.stream:
@@ -410,7 +402,7 @@ class Exchange:
             encoder = self._reply.encoder
             self._answer(header(b"content-type", encoder.whole_type), encoder.whole(answer))
 
-    def _stream_whole(self, answer: Answer) -> None:
+    def _stream_whole(self, answer: Whole) -> None:
         """A stream from an answer that came whole."""
         out = self._reply.encoder.encode(answer.events())
         self._reply.begin()
@@ -505,6 +497,7 @@ class Exchange:
         answered = why is Outcome.COMPLETE or (why is Outcome.CLIENT_LEFT and reply.first_byte is not None)
         if answered and target is not None:
             self._kit.targets.answered(target)
+        self._body.close()
         self._kit.ledger.put(
             Record(
                 time.time(),

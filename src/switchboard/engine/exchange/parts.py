@@ -17,10 +17,11 @@ from switchboard.telemetry.records import Ledger
 
 
 class Limits(Struct, frozen=True):
-    """Bytes: `body` of a request, `event` of a stream, `answer` that is not streamed. Seconds: `head_after`, when a
+    """Bytes: `body` of a request, `upload` of one that brings files, `event` of a stream, `answer` that is not streamed. Seconds: `head_after`, when a
     stream's head goes out though nothing has come; `quiet`, after which a comment is sent."""
 
     body: int = 32 * 1024 * 1024
+    upload: int = 25 * 1024 * 1024
     event: int = 16 * 1024 * 1024
     answer: int = 64 * 1024 * 1024
     head_after: float = 15.0

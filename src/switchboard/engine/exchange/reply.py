@@ -9,7 +9,7 @@ from typing import Final
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
 from switchboard.core.ports import ClientDialect, Context, Downstream, Encoder, Surface
-from switchboard.core.types import Envelope, Generate, Lines, header
+from switchboard.core.types import Envelope, Lines, Op, header
 
 _STREAM: Final[Lines] = b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
 
@@ -48,7 +48,7 @@ class Reply:
         self.first_byte: float | None = None
         self.last_out = at
 
-    def about(self, op: Generate, model: str, max_event: int) -> Context:
+    def about(self, op: Op, model: str, max_event: int) -> Context:
         """What dialects may know of this exchange, now that `model` answers `op`."""
         if self._context is None:
             self._context = Context(

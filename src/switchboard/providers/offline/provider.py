@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Final
+import logging
+from typing import Any, Final
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Flow, ProviderDialect, Transport, UpstreamSink
-from switchboard.core.types import Call, Lines, Operation, Timeouts
+from switchboard.core.types import Call, Lines, Operation, Timeouts, Upload
 from switchboard.dialects.openai_chat import OpenAIChat
+from switchboard.dialects.openai_embeddings import OpenAIEmbeddings
+from switchboard.providers.offline.embeddings import HASHED, embed
 from switchboard.providers.offline.models import MODELS, Cut, Script, Wait, script_for
 
-_CHAT: Final = OpenAIChat()
+_MODELS: Final[dict[Operation, tuple[str, ...]]] = {
+    Operation.GENERATE: tuple(MODELS),
+    Operation.EMBED: (HASHED,),
+}
+_WIRES: Final[dict[Operation, ProviderDialect[Any]]] = {
+    Operation.GENERATE: OpenAIChat(),
+    Operation.EMBED: OpenAIEmbeddings(),
+}
+_log: Final = logging.getLogger("switchboard.offline")
 _ORIGIN: Final = ("offline", "offline", 0)
 
 
@@ -27,14 +38,21 @@ class OfflineProvider:
     def __init__(self, name: str = "offline", *, pace: float = 0.02, timeouts: Timeouts | None = None) -> None:
         self.name = name
         self.timeouts = timeouts or Timeouts()
-        self.models = tuple(MODELS)
+        self.models = tuple(name for names in _MODELS.values() for name in names)
         self.transport: Transport = OfflineTransport(pace)
 
-    def dialect(self, operation: Operation, prefer: str) -> ProviderDialect:
-        return _CHAT
+    def serves(self, operation: Operation, model: str) -> bool:
+        known = _MODELS.get(operation, ())
+        return model in known if model else bool(known)
 
-    def call(self, operation: Operation, model: str, body: bytes, lines: Lines) -> Call:
-        return Call(_ORIGIN, b"POST", b"/chat/completions", b"", body)
+    def default_model(self, operation: Operation) -> str:
+        return next(iter(_MODELS.get(operation, ())), "")
+
+    def dialect(self, operation: Operation, prefer: str) -> ProviderDialect[Any]:
+        return _WIRES[operation]
+
+    def call(self, wire: str, model: str, body: bytes | Upload, lines: Lines) -> Call:
+        return Call(_ORIGIN, b"POST", wire.encode(), b"", body)
 
     def probe(self) -> Call | None:
         return None
@@ -53,6 +71,9 @@ class OfflineTransport:
         self._pace = pace
 
     def send(self, call: Call, sink: UpstreamSink) -> Flow:
+        assert isinstance(call.body, bytes)
+        if call.target == b"openai_embeddings":
+            return _Playback(embed(call.body), sink)
         return _Playback(script_for(call.body, self._pace), sink)
 
 
@@ -90,6 +111,11 @@ class _Playback:
         except StopIteration:
             self._paused = True
             self._sink.on_end()
+            return
+        except Exception as e:
+            self._paused = True
+            _log.exception("an offline model failed")
+            self._sink.on_error(UpstreamError(Fault.PROTOCOL, repr(e)))
             return
         if isinstance(step, Wait):
             self._timer = self._loop.call_later(step.seconds, self._step)

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from support.client import chat, request
 from support.gateway import gateway
+from switchboard.core.types import Usage
 from switchboard.net.script import Request, ScriptServer, answer
 from switchboard.telemetry.logs import Handler, Log, Output, style_for
 from switchboard.telemetry.records import Record
@@ -97,8 +98,7 @@ def test_a_request_s_line() -> None:
                     dialect="simple_chat",
                     provider="up",
                     model="m",
-                    tokens_in=3,
-                    tokens_out=4,
+                    usage=Usage(3, 4),
                 )
             ]
         )

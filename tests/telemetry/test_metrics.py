@@ -8,6 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.client import chat
 from support.gateway import gateway
+from switchboard.core.types import Usage
 from switchboard.telemetry.metrics import Metrics
 from switchboard.telemetry.records import Ledger, Record
 
@@ -43,8 +44,7 @@ def record(**more: object) -> Record:
         "dialect": "simple_chat",
         "provider": "up",
         "model": "m",
-        "tokens_in": 3,
-        "tokens_out": 5,
+        "usage": Usage(3, 5),
     }
     return Record(**(values | more))  # type: ignore[arg-type]
 
@@ -63,7 +63,9 @@ def value(series: Series, name: str, **labels: str) -> float:
 
 
 def test_sums() -> None:
-    series = counted(record(), record(), record(model="n", status=503, outcome="upstream_error", tokens_estimated=True))
+    series = counted(
+        record(), record(), record(model="n", status=503, outcome="upstream_error", usage=Usage(3, 5, estimated=True))
+    )
     assert value(series, "switchboard_requests_total") == 3
     assert value(series, "switchboard_requests_total", model="m", status="200", outcome="complete") == 2
     assert value(series, "switchboard_requests_total", outcome="upstream_error", status="503") == 1

@@ -18,19 +18,22 @@ from switchboard.config.check import provider_type
 from switchboard.config.tree import Settings
 from switchboard.core.errors import Problem
 from switchboard.core.types import header
+from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.net.dial import TcpDialer
 from switchboard.net.front import FrontLimits
 from switchboard.net.http import UpstreamPool
+from switchboard.policy.authenticate import AccessKeys
 from switchboard.policy.circuit import CircuitPolicy
 from switchboard.policy.ratelimit import RequestRate
 from switchboard.policy.retry import RetryPolicy
 from switchboard.shell.asgi import AsgiShell, header_pairs, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
-from switchboard.surface import operations, pages
+from switchboard.surface import access_key_service, operations, pages
 from switchboard.surface import problem as shapes
+from switchboard.surface.access_key_service import Doorkeeper
 from switchboard.telemetry.logs import Log
 from switchboard.telemetry.metrics import Metrics
 from switchboard.telemetry.records import Ledger
@@ -60,6 +63,8 @@ class Application:
         self.traces = self._make_traces(settings)
         self.state = operations.State(lambda: len(self.registry.open))
         self.targets = Targets()
+        self.prices = PriceBook()
+        self.ledger.priced_by(self.prices.price)
         self._configure_targets(settings)
         self._port: int | None = None
         self._rates: dict[str, RequestRate] = {}
@@ -142,7 +147,8 @@ class Application:
         self.registry.close()
         for pool in self._pools.values():
             pool.close()
-        self.ledger.flush()
+        self.ledger.flush(last=True)
+        self.prices.close()
         if self.traces is not None:
             self.traces.close()
 
@@ -160,7 +166,7 @@ class Application:
         return self._rates[profile]
 
     def _build(self, settings: Settings) -> Runtime:
-        parts = Parts(self.registry, self.ledger, self.log, self.targets, self._pool, self._rate)
+        parts = Parts(self.registry, self.ledger, self.log, self.targets, self.prices, self._pool, self._rate)
         return build(settings, parts)
 
     def reload(self, settings: Settings) -> list[str]:
@@ -198,10 +204,18 @@ class Application:
             redirect_slashes=False,  # a redirect would be built from the host header
         )
         app.include_router(operations.router(self.state, self.metrics, lambda: self.runtime.catalog, self._endpoints))
+        app.include_router(access_key_service.router(Doorkeeper(self._keys, self._token_seconds)))
         app.include_router(pages.router(self._document, lambda: self.address, self._answering))
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             app.add_exception_handler(kind, _explain)
         return app
+
+    def _keys(self) -> list[AccessKeys]:
+        routes = self.runtime.routes
+        return [r.kit.gate.keys for r in (routes, *routes.profiles.values())]
+
+    def _token_seconds(self) -> float:
+        return self.runtime.settings.auth.token_seconds
 
     def _answering(self) -> tuple[str, str]:
         profile = self.runtime.profile

@@ -15,6 +15,7 @@ from switchboard.core.types import Operation, Timeouts
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
+from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.net.address import Networks, is_loopback, split_host
@@ -26,7 +27,7 @@ from switchboard.policy.routing import Entry, Routing
 from switchboard.providers import kinds
 from switchboard.providers.base import Kind, Row
 from switchboard.shell.switch import Routes
-from switchboard.surface import openai_v1
+from switchboard.surface import access_key_service, openai_v1
 from switchboard.surface.anthropic_v1 import Messages
 from switchboard.surface.envelope import Envelopes, EnvelopeSettings
 from switchboard.surface.speech import Transcripts, Tts
@@ -54,6 +55,7 @@ class Parts(Struct, frozen=True):
     ledger: Ledger
     log: Log
     targets: Targets
+    prices: PriceBook
     pool: Callable[[str | None], Transport]
     rate: Callable[[str, int], RequestRate]
 
@@ -80,10 +82,11 @@ def build(settings: Settings, parts: Parts) -> Runtime:
         keys = [*settings.auth.access_key, *(own.access_key if own is not None else ())]
         rate = (own.requests_per_minute if own is not None else None) or settings.limits.requests_per_minute
         gate = Gate(
-            AccessKeys([k.get_secret_value() for k in keys], closed=closed),
+            AccessKeys([k.get_secret_value() for k in keys], closed=closed, profile=name),
             parts.rate(name, rate) if rate is not None else None,
             profile,
             routing,
+            parts.prices,
         )
         kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets)
         origins = own.origins if own is not None else []
@@ -253,6 +256,7 @@ def _choosers(
 def _hot(settings: Settings, chat: Chat, chat_paths: list[str], sound: str) -> dict[str, Surface]:
     nesting, secrets = settings.limits.nesting, secrets_of(settings)
     hot: dict[str, Surface] = dict.fromkeys(chat_paths, WebChat(format=chat.format, nesting=nesting))
+    hot |= access_key_service.surfaces(nesting=nesting)
     hot |= openai_v1.surfaces(nesting=nesting, secrets=secrets)
     for prefix in ("/api", "/api/v1"):
         hot[f"{prefix}/tts"] = Tts(nesting=nesting, format=sound)

@@ -150,6 +150,7 @@ class Auth(_Section):
     """Who may ask."""
 
     access_key: Keys = Field([], description="Keys that open everything: one, or a list while one is being replaced.")
+    token_seconds: Count = Field(86_400, description="Seconds for which a token of POST /auth stands for the key.")
 
 
 class LimitSettings(_Section):

@@ -9,6 +9,7 @@ from typing import Final
 
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Lines, Op, RequestHead
+from switchboard.engine.prices import PriceBook
 from switchboard.policy.authenticate import AccessKeys
 from switchboard.policy.metering import UsageMeter
 from switchboard.policy.profile import Profile, apply
@@ -23,16 +24,24 @@ _log: Final = logging.getLogger("switchboard.gate")
 class Gate:
     """`rate` is None where there is no limit."""
 
-    def __init__(self, keys: AccessKeys, rate: RequestRate | None, profile: Profile, routing: Routing) -> None:
-        self._keys = keys
+    def __init__(
+        self,
+        keys: AccessKeys,
+        rate: RequestRate | None,
+        profile: Profile,
+        routing: Routing,
+        prices: PriceBook | None = None,
+    ) -> None:
+        self.keys = keys
         self._rate = rate
         self.profile = profile
         self.routing = routing
+        self._prices = prices or PriceBook()
         self._told: set[str] = set()  # models that are gone or going, and that the log knows of
 
     def identify(self, head: RequestHead, peer: str) -> Caller:
         """Who asks, by the headers alone. Raises `Problem` (401)."""
-        return self._keys.identify(head.headers, peer)
+        return self.keys.identify(head.headers, peer)
 
     def check(self, head: RequestHead, limit: int) -> None:
         """Whether the body is one that is read here: JSON, at most `limit` bytes. Raises `Problem` (415, 413)."""
@@ -77,6 +86,7 @@ class Gate:
         if targets[0].substituted:
             op.drop("model")
         for t in targets:
+            self._prices.want(t)
             if t.retired and t.retired not in self._told:
                 self._told.add(t.retired)
                 _log.warning("the model %s is retired; %s answers in its place", t.retired, t.model)

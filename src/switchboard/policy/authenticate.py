@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import time
 from collections.abc import Sequence
 
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Headers
+from switchboard.policy.tokens import PREFIX, Tokens
 
 _CHALLENGE = b'www-authenticate: Bearer realm="switchboard"\r\n'
 
@@ -29,11 +31,13 @@ def _bearer(authorization: bytes) -> bytes | None:
 
 
 class AccessKeys:
-    """One or several access keys, any of which opens every surface. No keys: everybody is let in, unless `closed`."""
+    """One or several access keys of a `profile`, any of which opens every surface, and the tokens that stand for them. No
+    keys: everybody is let in, unless `closed`."""
 
-    def __init__(self, keys: Sequence[str], *, closed: bool = False) -> None:
+    def __init__(self, keys: Sequence[str], *, closed: bool = False, profile: str = "default") -> None:
         self._closed = closed or bool(keys)
         self._keys = [k.encode() for k in keys]
+        self._tokens = Tokens(self._keys, profile)
         self._admitted: dict[bytes, Caller] = {}  # by the whole header, and only what was right
         self._callers = [Caller("key:" + hashlib.sha256(k).hexdigest()[:12], "access_key") for k in self._keys]
 
@@ -49,13 +53,32 @@ class AccessKeys:
         if known is not None:
             return known
         shown = presented(headers)
-        found: Caller | None = None
-        for key, caller in zip(self._keys, self._callers, strict=True):
-            if hmac.compare_digest(shown, key):
-                found = caller
+        if shown.startswith(PREFIX):
+            index = self._tokens.check(shown, time.time())
+            if index is None:
+                raise Problem("UNAUTHORIZED", "The token is not valid, or not any more.", headers=_CHALLENGE)
+            return self._callers[index]
+        index = self._index(shown)
+        found = None if index is None else self._callers[index]
         if found is None:
             message = "The access key is not valid." if shown else "An access key is needed: Authorization: Bearer KEY."
             raise Problem("UNAUTHORIZED", message, headers=_CHALLENGE)
         if _bearer(authorization) is not None and len(self._admitted) < 64:
             self._admitted[authorization] = found  # it was this header that was right, and nothing beside it
         return found
+
+    def _index(self, shown: bytes) -> int | None:
+        """The number of the key that `shown` is."""
+        found: int | None = None
+        for i, key in enumerate(self._keys):
+            if hmac.compare_digest(shown, key):
+                found = i
+        return found
+
+    def token(self, key: bytes, expires: int) -> str | None:
+        """A token that stands for `key` until `expires` (seconds since the epoch); None where it is no key of ours. Where no
+        key is needed, any gives one."""
+        if not self._closed:
+            return "open"
+        index = self._index(key)
+        return None if index is None else self._tokens.issue(index, expires)

@@ -59,6 +59,13 @@ class RequestRate:
                 self._seen.popitem(last=False)
         return Verdict(admitted, self.limit - minute.total, seconds[0][0] + _SECONDS - now if seconds else 0.0)
 
+    def full(self, caller: str, now: float) -> bool:
+        """Whether a request of `caller` at `now` would not be admitted; it is not counted."""
+        minute = self._seen.get(caller)
+        if minute is None:
+            return False
+        return sum([n for second, n in minute.seconds if second + _SECONDS > int(now)]) >= self.limit
+
     def headers(self, verdict: Verdict) -> Lines:
         """The ``x-ratelimit-*`` headers, as OpenAI names them."""
         return (

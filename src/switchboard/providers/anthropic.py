@@ -14,7 +14,9 @@ VERSION = "2023-06-01"
 class AnthropicProvider(HttpProvider):
     """Anthropic's own service, or one that speaks its wire."""
 
-    capabilities = Capabilities(openai_like=False, stream_usage=False, top_k=True, lifecycle="anthropic")
+    capabilities = Capabilities(
+        openai_like=False, stream_usage=False, top_k=True, lifecycle="anthropic", prices="anthropic"
+    )
     chat = AnthropicMessages()
     models_path = "/models?limit=1000"
 

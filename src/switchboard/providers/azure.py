@@ -30,6 +30,7 @@ class AzureProvider(OpenAILike):
         completion_tokens=_REASONING,
         fixed_sampling=_REASONING,
         reasoning=_REASONING,
+        prices="azure",
         base64_images=_IMAGES,
         voices=VOICES,
     )

@@ -101,7 +101,7 @@ class AsgiShell:
             return
         if problem is None and path in routes.hot:
             problem = Problem("METHOD_NOT_ALLOWED", "This path answers POST only.", headers=b"allow: POST\r\n")
-        if problem is None and not (path in _OPEN or path.startswith("/health")):
+        if problem is None and not (path in _OPEN or path.startswith(("/health", "/page/"))):
             try:
                 caller = routes.kit.gate.identify(head, envelope.peer)
             except Problem as p:

@@ -12,6 +12,7 @@ from switchboard.core.ports import Downstream, Surface
 from switchboard.core.types import Envelope, Lines, Outcome, RequestHead
 from switchboard.engine.exchange import Exchange, Kit
 from switchboard.policy.authenticate import digest, presented
+from switchboard.policy.tokens import PREFIX, profile_of
 from switchboard.surface import problem as shapes
 from switchboard.surface.envelope import Envelopes
 from switchboard.telemetry.records import Record
@@ -48,7 +49,8 @@ class Switch:
             chosen = routes.profiles.get(name)
             return (routes, path) if chosen is None else (chosen, slash + rest or "/")
         if routes.by_key:
-            chosen = routes.by_key.get(digest(presented(head.headers)))
+            key = presented(head.headers)
+            chosen = routes.profiles.get(profile_of(key)) if key.startswith(PREFIX) else routes.by_key.get(digest(key))
             if chosen is not None:
                 return chosen, path
         origin = head.headers.get(b"origin")

@@ -149,6 +149,7 @@ def router(
     async def prometheus() -> Response:
         return Response(metrics.expose(), headers={"content-type": CONTENT_TYPE})
 
+    @r.get("/models", tags=["access key"], summary="List models", response_model_exclude_none=True)
     @r.get("/v1/models", tags=["models"], summary="List models", response_model_exclude_none=True)
     async def models(request: Request) -> ModelList | AnthropicModelList:
         """OpenAI's list; Anthropic's for a client that sends `anthropic-version`."""

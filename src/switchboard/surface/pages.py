@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from html import escape
 from importlib.resources import files
+from string import Template
 from typing import Any, Final
 
 from fastapi import APIRouter, Request, Response
@@ -23,6 +25,9 @@ _POLICY: Final = (
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
+#: The first page has no script and no style of its own in it.
+_PAGE: Final = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
+_PAGE_HEADERS: Final = _HEADERS | {"content-security-policy": _POLICY.replace(" 'unsafe-inline'", "")}
 
 _DOCS: Final = """<!doctype html>
 <html lang="en">
@@ -41,37 +46,11 @@ _DOCS: Final = """<!doctype html>
 </html>
 """
 
-_INDEX: Final = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Switchboard</title>
-<link rel="icon" href="data:,">
-<style>
-  :root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-  body {{ max-width: 44rem; margin: 3rem auto; padding: 0 1.25rem; }}
-  h1 {{ margin: 0 0 .25rem; font-size: 1.6rem; }}
-  p.lead {{ margin-top: 0; opacity: .75; }}
-  pre {{ padding: .9rem 1rem; border: 1px solid color-mix(in srgb, currentColor 20%, transparent); border-radius: .5rem; overflow-x: auto; }}
-  dt {{ font-weight: 600; }} dd {{ margin: 0 0 .75rem; }}
-  code {{ font: .9em ui-monospace, monospace; }}
-</style>
-</head>
-<body>
-<h1>Switchboard</h1>
-<p class="lead">is running, version {version}. Chat is answered by <b>{provider}</b>{model}.</p>
-<pre><code>curl -N {base}/api/chat \\
-  -H 'content-type: application/json' \\
-  -d '{{"messages": [{{"role": "user", "content": "Hello there"}}]}}'</code></pre>
-<dl>
-<dt>OpenAI SDKs</dt><dd>base URL <code>{base}/v1</code></dd>
-<dt>API</dt><dd><a href="/docs">documentation</a>, <a href="/openapi.json">OpenAPI</a></dd>
-<dt>Operation</dt><dd><a href="/health">health</a>, <a href="/health/ready">ready</a>, <a href="/api/status">status</a>, <a href="/metrics">metrics</a></dd>
-</dl>
-</body>
-</html>
-"""
+
+@cache
+def _page(name: str) -> bytes:
+    """A file of the first page."""
+    return files("switchboard.surface").joinpath("page", name).read_bytes()
 
 
 def router(
@@ -84,8 +63,16 @@ def router(
     async def index() -> HTMLResponse:
         provider, model = answering()
         named = f", model <code>{escape(model)}</code>" if model else ""
-        page = _INDEX.format(version=__version__, provider=escape(provider), model=named, base=escape(base()))
-        return HTMLResponse(page, headers=_HEADERS)
+        page = Template(_page("index.html").decode())
+        text = page.substitute(version=__version__, provider=escape(provider), model=named, base=escape(base()))
+        return HTMLResponse(text, headers=_PAGE_HEADERS)
+
+    @r.get("/page/{name}")
+    async def page(name: str) -> Response:
+        kind = _PAGE.get(name)
+        if kind is None:
+            raise Problem("NOT_FOUND")
+        return Response(_page(name), headers={"content-type": kind, "cache-control": "no-cache"} | _PAGE_HEADERS)
 
     @r.get("/docs")
     async def docs() -> HTMLResponse:

@@ -55,6 +55,14 @@ def common(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     return problem.status, headers(problem), _encode({"error": error, "request_id": request_id})
 
 
+def detailed(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
+    """The access-key service's: as the common one, with the field that is at fault."""
+    error: dict[str, Any] = {"message": problem.message, "code": problem.code}
+    if problem.param is not None:
+        error["details"] = [{"field": problem.param, "reason": problem.message}]
+    return problem.status, headers(problem), _encode({"error": error, "request_id": request_id})
+
+
 def deep_chat(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
     """What the deep-chat component shows: ``error`` is a text."""
     body = {"error": problem.message, "code": problem.code, "request_id": request_id}

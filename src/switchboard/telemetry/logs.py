@@ -27,7 +27,7 @@ _LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": loggi
 _COLORS: Final = {"ERROR": "31", "CRITICAL": "31", "WARNING": "33", "DEBUG": "2"}
 
 
-class _Line(Struct, gc=False):
+class _Line(Struct, gc=False, omit_defaults=True):
     """The log line of a request; times in milliseconds."""
 
     ts: str
@@ -51,6 +51,10 @@ class _Line(Struct, gc=False):
     attempts: int
     error: str
     detail: str
+    characters: int = 0
+    seconds: float = 0.0
+    images: int = 0
+    cost: float | None = None  # US dollars
 
 
 class Output:
@@ -154,6 +158,10 @@ class Log:
                     r.attempts,
                     r.error,
                     detail,
+                    r.usage.characters,
+                    round(r.usage.seconds, 3),
+                    r.usage.images,
+                    None if r.cost is None else round(r.cost, 8),
                 )
             )
             + b"\n"
@@ -167,6 +175,7 @@ class Log:
             text += (
                 f" {r.provider}/{self._masked(r.model)} ({r.dialect}) {about}{r.tokens_in}→{about}{r.tokens_out} tokens"
             )
+            text += _units(r)
         if r.first_byte is not None and r.streamed:
             text += f" first {r.first_byte * 1e3:.0f} ms,"
         text += f" {r.duration * 1e3:.0f} ms {r.outcome}"
@@ -199,6 +208,18 @@ class Log:
             # more is masked than is shown: a secret may stand across the edge
             text = self._mask(data[:8192].decode("utf-8", "replace"))[:4096]
             self.say("DEBUG", f"{direction}: {_printable(text)}", request_id=request_id, bytes=len(data))
+
+
+def _units(r: Record) -> str:
+    """What was used besides tokens, and what it cost."""
+    u = r.usage
+    parts = [
+        (u.characters, f"{u.characters} characters"),
+        (u.seconds, f"{u.seconds:.1f} s of sound"),
+        (u.images, f"{u.images} images"),
+        (r.cost, f"${r.cost or 0:.6f}"),
+    ]
+    return "".join(f" {text}" for value, text in parts if value)
 
 
 def _printable(text: str) -> str:

@@ -43,6 +43,19 @@ class _Sums(Struct, gc=False):
     tokens_in: int = 0
     tokens_out: int = 0
     estimated: int = 0
+    characters: int = 0
+    sound: float = 0.0
+    images: int = 0
+    cost: float = 0.0
+
+
+#: What is added up besides requests and tokens: name and text of the metric, and where it is kept.
+_UNITS: Final = (
+    ("switchboard_characters", "Characters that were spoken.", "characters"),
+    ("switchboard_sound_seconds", "Seconds of sound that were listened to.", "sound"),
+    ("switchboard_images", "Images that were drawn.", "images"),
+    ("switchboard_cost_dollars", "US dollars, by public prices, where they are known.", "cost"),
+)
 
 
 class _Requests(Collector):
@@ -64,10 +77,17 @@ class _Requests(Collector):
         if first is not None:
             s.first_byte_seconds += first
             s.first_bytes[bisect_left(_FIRST_BYTES, first)] += 1
-        s.tokens_in += r.tokens_in
-        s.tokens_out += r.tokens_out
-        if r.tokens_estimated:
-            s.estimated += r.tokens_in + r.tokens_out
+        usage = r.usage
+        s.tokens_in += usage.input
+        s.tokens_out += usage.output
+        if usage.estimated:
+            s.estimated += usage.input + usage.output
+        if usage.characters or usage.seconds or usage.images:
+            s.characters += usage.characters
+            s.sound += usage.seconds
+            s.images += usage.images
+        if r.cost is not None:
+            s.cost += r.cost
 
     def _new(self, key: _Key) -> _Sums:
         path, dialect, provider, model, status, outcome = key
@@ -120,6 +140,21 @@ class _Requests(Collector):
             tokens.add_metric([*values, "out"], tokens_out)
             estimated.add_metric(values, guessed)
         yield from (requests, durations, first_bytes, tokens, estimated)
+        yield from self._units(labels)
+
+    def _units(self, labels: tuple[str, ...]) -> Iterator[Metric]:
+        """What was used besides tokens, and what it cost."""
+        for name, text, field in _UNITS:
+            summed: dict[tuple[str, str, str, str], float] = {}
+            for (path, dialect, provider, model, _, _), s in self._sums.items():
+                value = getattr(s, field)
+                if value:
+                    key = (path, dialect, provider, model)
+                    summed[key] = summed.get(key, 0.0) + value
+            family = CounterMetricFamily(name, text, labels=labels)
+            for key, value in summed.items():
+                family.add_metric(key, value)
+            yield family
 
 
 def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:

@@ -6,16 +6,15 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from msgspec import Struct
+from msgspec import Struct, field
 
-from switchboard.core.types import SpanIds
+from switchboard.core.types import SpanIds, Usage
 
 
 class Record(Struct, gc=False):
     """A request that is over. Times are in seconds (`at` since the epoch); `first_byte` is None where none was sent.
 
-    `tokens_estimated` says that nobody counted and the figures are guessed from the length of the text. `attempts`
-    is how often a provider was asked, `called` when last, in seconds from the beginning.
+    `usage` says what was used; `cost` is in US dollars, None where the price is not known. `attempts` is how often a provider was asked, `called` when last, in seconds from the beginning.
     """
 
     at: float
@@ -31,15 +30,29 @@ class Record(Struct, gc=False):
     dialect: str = ""
     provider: str = ""
     model: str = ""
-    tokens_in: int = 0
-    tokens_out: int = 0
-    tokens_estimated: bool = False
+    usage: Usage = field(default_factory=Usage)
     streamed: bool = False
     error: str = ""
     detail: str = ""
     attempts: int = 0
     called: float = 0.0
     span: SpanIds | None = None
+    cost: float | None = None
+
+    @property
+    def tokens_in(self) -> int:
+        """Tokens of the request."""
+        return self.usage.input
+
+    @property
+    def tokens_out(self) -> int:
+        """Tokens of the answer."""
+        return self.usage.output
+
+    @property
+    def tokens_estimated(self) -> bool:
+        """Whether nobody counted, and the figures are guessed from the length of the text."""
+        return self.usage.estimated
 
 
 #: Records after which a batch is handed on at once: about a millisecond's work, so that no request waits longer for it.
@@ -52,6 +65,7 @@ class Ledger:
 
     def __init__(self, size: int = 50_000) -> None:
         self._waiting: deque[Record] = deque(maxlen=size)
+        self._priced: Callable[[Record], bool] | None = None
         self._readers: list[Callable[[list[Record]], None]] = []
         self.lost = 0
 
@@ -59,19 +73,31 @@ class Ledger:
         """`reader` gets every batch."""
         self._readers.append(reader)
 
+    def priced_by(self, pricer: Callable[[Record], bool]) -> None:
+        """`pricer` puts its cost into each record; one for which it gives False waits for the next flush."""
+        self._priced = pricer
+
     def put(self, record: Record) -> None:
         """A request is over."""
         if len(self._waiting) == self._waiting.maxlen:
             self.lost += 1
         self._waiting.append(record)
-        if len(self._waiting) >= BATCH:
+        if len(self._waiting) % BATCH == 0:
             self.flush()
 
-    def flush(self) -> None:
-        """Hand on what waits."""
+    def flush(self, *, last: bool = False) -> None:
+        """Hand on what waits; with `last` also records whose price is not known yet."""
         if not self._waiting:
             return
         batch = list(self._waiting)
         self._waiting.clear()
+        priced = self._priced
+        if priced is not None:
+            ready: list[Record] = []
+            late: list[Record] = []
+            for r in batch:
+                (ready if priced(r) or last else late).append(r)
+            self._waiting.extend(late)
+            batch = ready
         for reader in self._readers:
             reader(batch)

@@ -51,7 +51,6 @@ from switchboard.policy.routing import Target
 from switchboard.telemetry.records import Record
 
 _DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
-_NOTHING: Final = Usage()
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 _log: Final = logging.getLogger("switchboard.exchange")
 
@@ -492,7 +491,7 @@ class Exchange:
 
     def _settle(self, why: Outcome, problem: Problem | None = None) -> None:
         end = now()
-        usage = self._meter.settle(why) if self._meter is not None else _NOTHING
+        usage = self._meter.settle(why) if self._meter is not None else Usage()
         op, target, caller, reply = self._op, self._target, self._caller, self._reply
         answered = why is Outcome.COMPLETE or (why is Outcome.CLIENT_LEFT and reply.first_byte is not None)
         if answered and target is not None:
@@ -513,9 +512,7 @@ class Exchange:
                 self._surface.name if reply.dialect is None else reply.dialect.name,
                 "" if target is None else target.provider.name,
                 "" if target is None else target.model,
-                usage.input,
-                usage.output,
-                usage.estimated,
+                usage,
                 op is not None and op.stream,
                 "" if problem is None else problem.code,
                 "" if problem is None else problem.detail or problem.message,

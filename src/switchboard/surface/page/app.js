@@ -1,0 +1,144 @@
+// The first page: log in with the access key, keep the token, chat, draw. It talks to the access-key service.
+
+const TOKEN = "switchboard.token";
+const at = (id) => document.getElementById(id);
+const messages = [];
+let answering = null; // what stops the answer that comes in
+
+class Refused extends Error {}
+
+async function ask(path, body, signal) {
+  const headers = {};
+  const token = localStorage.getItem(TOKEN);
+  if (token) headers.authorization = `Bearer ${token}`;
+  if (body) headers["content-type"] = "application/json";
+  const answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+  if (answer.ok) return answer;
+  const { error } = await answer.json().catch(() => ({}));
+  const text = error?.message ?? `The server answered ${answer.status}.`;
+  if (answer.status === 401 && path !== "/auth") {
+    logOut();
+    throw new Refused(text);
+  }
+  throw new Error(text);
+}
+
+function logOut(text = "") {
+  localStorage.removeItem(TOKEN);
+  answering?.abort();
+  messages.length = 0;
+  at("conversation").replaceChildren();
+  at("pictures").replaceChildren();
+  at("app").hidden = at("logout").hidden = true;
+  at("login").hidden = false;
+  told("login", text);
+  at("key").focus();
+}
+
+function told(form, text) {
+  at(form).querySelector(".error").textContent = text;
+}
+
+async function enter() {
+  const { data } = await (await ask("/models")).json();
+  at("model").replaceChildren(...["", ...data.map((m) => m.id)].map((id) => new Option(id || "the default", id)));
+  at("login").hidden = true;
+  at("app").hidden = false;
+  at("logout").hidden = !localStorage.getItem(TOKEN);
+  at("message").focus();
+}
+
+// Runs `work` for a form: one at a time, its error shown beside it.
+function onSubmit(form, work) {
+  at(form).addEventListener("submit", async (event) => {
+    event.preventDefault();
+    const button = at(form).querySelector("button");
+    told(form, "");
+    button.disabled = true;
+    try {
+      await work();
+    } catch (error) {
+      if (error instanceof Refused) told("login", error.message);
+      else if (error.name !== "AbortError") told(form, error.message);
+    } finally {
+      button.disabled = false;
+    }
+  });
+}
+
+function said(role, text) {
+  const box = document.createElement("div");
+  box.className = role;
+  box.textContent = text;
+  at("conversation").append(box);
+  return box;
+}
+
+async function* pieces(answer) {
+  const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) throw new Error("The answer was cut off.");
+    const events = (rest + value).split("\n\n");
+    rest = events.pop();
+    for (const event of events) {
+      if (!event.startsWith("data: ")) continue;
+      if (event === "data: [DONE]") return;
+      const { error, choices } = JSON.parse(event.slice(6));
+      if (error) throw new Error(error.message);
+      if (choices?.[0]?.delta?.content) yield choices[0].delta.content;
+    }
+  }
+}
+
+onSubmit("login", async () => {
+  const { token } = await (await ask("/auth", { access_key: at("key").value })).json();
+  localStorage.setItem(TOKEN, token);
+  at("key").value = "";
+  await enter();
+});
+
+onSubmit("chat", async () => {
+  const text = at("message").value;
+  at("message").value = "";
+  messages.push({ role: "user", content: text });
+  said("user", text);
+  const box = said("assistant", "");
+  answering = new AbortController();
+  at("stop").hidden = false;
+  try {
+    const model = at("model").value;
+    const body = { messages, stream: true, ...(model && { model }) };
+    for await (const piece of pieces(await ask("/chat", body, answering.signal))) box.textContent += piece;
+  } finally {
+    answering = null;
+    at("stop").hidden = true;
+    if (box.textContent) messages.push({ role: "assistant", content: box.textContent });
+    else box.remove();
+  }
+});
+
+onSubmit("draw", async () => {
+  const prompt = at("prompt").value;
+  const { data } = await (await ask("/images/generate", { prompt })).json();
+  for (const { url } of data) {
+    const picture = new Image();
+    picture.src = url;
+    picture.alt = prompt;
+    at("pictures").prepend(picture);
+  }
+});
+
+at("message").addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    at("chat").requestSubmit();
+  }
+});
+at("stop").addEventListener("click", () => answering?.abort());
+at("logout").addEventListener("click", () => logOut());
+
+enter().catch((error) => {
+  if (!(error instanceof Refused)) logOut(error.message);
+});

@@ -40,6 +40,8 @@ BODY = json.dumps(
         "temperature": 0.7,
     }
 )
+EMBEDDINGS = json.dumps({"model": "vectors", "input": "A gateway passes things on.", "encoding_format": "base64"})
+SPEECH = json.dumps({"model": "voice", "input": "A gateway passes things on.", "voice": "alloy"})
 SETTINGS = {
     "port": GATEWAY,
     "auth": {"access_key": KEY},
@@ -63,6 +65,8 @@ LIMITS = {
     "chunk from Anthropic, 50 streams": (3.0, "× nginx"),
     "chunk from Anthropic, 200 streams": (3.0, "× nginx"),
     "chunk from Anthropic, flat out": (3.0, "× nginx"),
+    "embeddings request": (4.0, "× nginx"),
+    "1 MB of sound": (1.5, "× nginx"),
     "open stream": (30.0, "KB"),
     "at rest": (80.0, "MB"),
 }
@@ -155,10 +159,12 @@ def load(*command: object, env: dict[str, str] | None = None) -> dict[str, Any]:
     return result
 
 
-def requests(port: int, seconds: int) -> dict[str, Any]:
-    url = f"http://127.0.0.1:{port}/v1/chat/completions"
-    env = {"BENCH_BODY": BODY, "BENCH_AUTHORIZATION": f"Bearer {KEY}"}
-    return load("wrk", "-t1", "-c32", f"-d{seconds}s", "-s", HERE / "request.lua", url, env=env)
+def requests(
+    port: int, seconds: int, path: str = "/v1/chat/completions", body: str = BODY, connections: int = 32
+) -> dict[str, Any]:
+    url = f"http://127.0.0.1:{port}{path}"
+    env = {"BENCH_BODY": body, "BENCH_AUTHORIZATION": f"Bearer {KEY}"}
+    return load("wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", HERE / "request.lua", url, env=env)
 
 
 def streams(port: int, path: str, connections: int, seconds: float, model: str) -> dict[str, Any]:
@@ -192,6 +198,18 @@ def costs(
     }
 
 
+def media(server: Process, mock: Process, port: int, seconds: int) -> dict[str, float]:
+    """What an embeddings request and 1 MB of sound cost, in µs."""
+    kinds = {
+        "embeddings request": ("/v1/embeddings", EMBEDDINGS, 32),
+        "1 MB of sound": ("/v1/audio/speech", SPEECH, 8),
+    }
+    return {
+        name: cost(server, mock, lambda path=path, body=body, n=n: requests(port, seconds, path, body, n), "requests")  # type: ignore[misc]
+        for name, (path, body, n) in kinds.items()
+    }
+
+
 def round_of(rows: dict[str, list[float]], raw: dict[str, list[float]], seconds: int, mock: Process) -> None:
     """Measure nginx and Switchboard once."""
     n = nginx("proxy", GATEWAY_CORE, NGINX)
@@ -199,6 +217,7 @@ def round_of(rows: dict[str, list[float]], raw: dict[str, list[float]], seconds:
     requests(NGINX, 1)
     base_request = cost(n, mock, lambda: requests(NGINX, seconds), "requests")
     base = costs(n, mock, NGINX, seconds)
+    base_media = media(n, mock, NGINX, seconds)
     n.stop()
     g = gateway()
     rest = resident_bytes(g.pid)
@@ -207,17 +226,20 @@ def round_of(rows: dict[str, list[float]], raw: dict[str, list[float]], seconds:
     passed = costs(g, mock, GATEWAY, seconds)
     simple = costs(g, mock, GATEWAY, seconds, "/api/chat?format=simple")
     translated = costs(g, mock, GATEWAY, seconds, provider="messages/")
+    own_media = media(g, mock, GATEWAY, seconds)
     g.stop()
     found = {"request": request / base_request, "at rest": rest / 1e6}
     found |= {f"chunk, {k}": v / base[k] for k, v in passed.items()}
     found |= {f"chunk to simple, {k}": v / base[k] for k, v in simple.items()}
     found |= {f"chunk from Anthropic, {k}": v / base[k] for k, v in translated.items()}
+    found |= {name: own_media[name] / value for name, value in base_media.items()}
     for name, value in found.items():
         rows.setdefault(name, []).append(value)
     times = {"nginx request": base_request, "request": request}
     times |= {f"nginx chunk, {k}": v for k, v in base.items()} | {f"chunk, {k}": v for k, v in passed.items()}
     times |= {f"chunk to simple, {k}": v for k, v in simple.items()}
     times |= {f"chunk from Anthropic, {k}": v for k, v in translated.items()}
+    times |= {f"nginx {k}": v for k, v in base_media.items()} | own_media
     for name, value in times.items():
         raw.setdefault(name, []).append(value)
 

@@ -4,8 +4,9 @@
  *   mock PORT
  *
  * One thread, epoll, loopback only. The model's name is the order: "mock-N-D" streams N events D microseconds apart
- * (0: as fast as they are taken); a request without "stream":true gets one JSON answer. Each event is one write. A
- * client that goes away ends its stream. GET answers "ok".
+ * (0: as fast as they are taken); a request without "stream":true gets one JSON answer. Each event is one write. Paths that
+ * end in /embeddings get a vector of 1536 numbers in base64, those that end in /speech 1 MB of sound. A client that goes
+ * away ends its stream. GET answers "ok".
  */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
@@ -23,11 +24,14 @@
 
 #define MOST 20000
 #define ROOM 32768
+#define PIECE 16384             /* of sound */
+#define PIECES 64
+#define VECTOR 8192             /* digits of base64 */
 
 struct peer {
     int fd, at;             /* place in the heap, -1: not waiting for time */
     long left;              /* events still to send; -1: no stream */
-    int usage, blocked, messages;
+    int usage, blocked, messages, sound;
     uint64_t gap, due;      /* nanoseconds */
     char *held;             /* what the socket did not take */
     int held_n, in_n;
@@ -134,10 +138,25 @@ static const char *MESSAGE_HEAD = "event: message_start\ndata: {\"type\":\"messa
     "\"usage\":{\"input_tokens\":20,\"output_tokens\":1}}}\n\nevent: content_block_start\ndata: {\"type\":"
     "\"content_block_start\",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}}\n\n";
 
+static int sound(struct peer *p)
+{
+    static char piece[PIECE + 32];
+    if (p->left > 0) {
+        p->left--;
+        int n = sprintf(piece, "%x\r\n", PIECE);
+        memset(piece + n, 's', PIECE);
+        memcpy(piece + n + PIECE, "\r\n", 2);
+        return send_all(p, piece, n + PIECE + 2);
+    }
+    p->left = -1;
+    return send_all(p, "0\r\n\r\n", 5);
+}
+
 static int event(struct peer *p)
 {
     char text[1024], framed[1100];
     int n;
+    if (p->sound) return sound(p);
     if (p->messages) return message_event(p);
     if (p->left > 0) {
         n = sprintf(text, CHUNK_HEAD "\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a few more words %ld \"},"
@@ -167,7 +186,7 @@ static int go_on(struct peer *p)
 
 static int reply(struct peer *p, const char *type, const char *body)
 {
-    char text[2048];
+    static char text[VECTOR + 2048];
     return send_all(p, text, sprintf(text, "HTTP/1.1 200 OK\r\ncontent-type: %s\r\ncontent-length: %zu\r\n"
         "x-request-id: req_0123456789abcdef\r\nprocessing-ms: 5\r\n\r\n%s", type, strlen(body), body));
 }
@@ -177,9 +196,26 @@ static const char *ANSWER = "{\"id\":\"chatcmpl-bench\",\"object\":\"chat.comple
     "\"logprobs\":null,\"finish_reason\":\"stop\"}],\"usage\":{\"prompt_tokens\":20,\"completion_tokens\":19,\"total_tokens\":39,"
     "\"prompt_tokens_details\":{\"cached_tokens\":0}},\"system_fingerprint\":\"fp_0123456789\"}";
 
+static int vector(struct peer *p)
+{
+    static char text[VECTOR + 512];
+    int n = sprintf(text, "{\"object\":\"list\",\"data\":[{\"object\":\"embedding\",\"index\":0,\"embedding\":\"");
+    memset(text + n, 'A', VECTOR);
+    sprintf(text + n + VECTOR, "\"}],\"model\":\"bench-vectors\",\"usage\":{\"prompt_tokens\":9,\"total_tokens\":9}}");
+    return reply(p, "application/json", text);
+}
+
 static int answer(struct peer *p, const char *body)
 {
     long n = 100, gap = 10000;
+    p->sound = strstr(p->in, "/speech HTTP/1.1") != NULL;
+    if (strstr(p->in, "/embeddings HTTP/1.1")) return vector(p);
+    if (p->sound) {
+        const char *begin = "HTTP/1.1 200 OK\r\ncontent-type: audio/mpeg\r\ntransfer-encoding: chunked\r\n\r\n";
+        p->left = PIECES;
+        p->gap = 0;
+        return send_all(p, begin, strlen(begin)) && go_on(p);
+    }
     const char *order = strstr(body, "\"mock-");
     if (!strstr(body, "\"stream\":true") && !strstr(body, "\"stream\": true")) return reply(p, "application/json", ANSWER);
     if (order) sscanf(order, "\"mock-%ld-%ld", &n, &gap);

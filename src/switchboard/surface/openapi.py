@@ -8,6 +8,7 @@ import msgspec
 
 from switchboard.dialects._openai_shapes import ChatRequest
 from switchboard.dialects.anthropic_messages.shapes import MessagesRequest
+from switchboard.surface import openapi_media
 from switchboard.surface.operations import error_schema
 from switchboard.surface.web_chat import FORMATS
 
@@ -75,6 +76,10 @@ def extend(document: dict[str, Any], chat_paths: list[str]) -> dict[str, Any]:
         schemas.pop(name, None)
     paths["/v1/chat/completions"] = {"post": _completions(chat)}
     paths["/v1/messages"] = {"post": _messages(messages)}
+    paths["/chat"] = {"post": _access_key_chat(chat)}
+    schemas.update(openapi_media.schemas())
+    for path, operation, error in openapi_media.endpoints():
+        paths[path] = {"post": operation | {"responses": _responses((error,), operation["responses"])}}
     for path in chat_paths:
         paths[path] = {"post": _web_chat(chat)}
     return document
@@ -90,6 +95,19 @@ def _completions(request: dict[str, Any]) -> dict[str, Any]:
         "requestBody": _body(request, {"whole": _HELLO | {"model": "echo"}, "streamed": stream}),
         "responses": _responses(
             ("OpenAIError",), {"application/json": {"example": _COMPLETION}, "text/event-stream": {"example": _CHUNK}}
+        ),
+    }
+
+
+def _access_key_chat(request: dict[str, Any]) -> dict[str, Any]:
+    schema = {"anyOf": [request, {"type": "object", "properties": {"prompt": {"type": "string"}}}]}
+    return {
+        "tags": ["access key"],
+        "summary": "Chat; `prompt` may stand for `messages`",
+        "operationId": "chat",
+        "requestBody": _body(schema, {"prompt": {"prompt": "Hello there"}, "streamed": _HELLO | {"stream": True}}),
+        "responses": _responses(
+            ("Error",), {"application/json": {"example": _COMPLETION}, "text/event-stream": {"example": _CHUNK}}
         ),
     }
 
@@ -165,7 +183,7 @@ def _responses(errors: tuple[str, ...], content: dict[str, Any]) -> dict[str, An
         403: "This origin is not allowed.",
         404: "There is no such model.",
         413: "The body is too large.",
-        415: "The body is not JSON.",
+        415: "The body is of another type.",
         429: "Too many requests.",
         500: "The provider has no key, or something went wrong here.",
         502: "The provider could not be reached, or its answer not be understood.",

@@ -379,6 +379,18 @@ def aged_doctor(
     return {(row["what"], row["fix"]): row for row in json.loads(done.stdout) if row["what"].startswith("model")}
 
 
+def test_models_that_answer_by_themselves_are_in_use(aged: tuple[Path, date], tmp_path: Path) -> None:
+    table = aged[0] / "switchboard" / "policy" / "retired_models.toml"
+    before = table.read_text()
+    table.write_text(f'[openai]\n"gpt-4o-mini-tts*" = {{ on = {aged[1] + timedelta(days=9)} }}\n[anthropic]\n')
+    try:
+        told = aged_doctor(aged, tmp_path, {"chat": {"model": "ours"}})
+    finally:
+        table.write_text(before)
+    row = told["model gpt-4o-mini-tts", "name another in speech.model"]
+    assert row["state"] == "warning" and "from then on nothing answers in its place" in row["text"]
+
+
 def test_models_that_are_gone_or_going(aged: tuple[Path, date], tmp_path: Path) -> None:
     names = ["long-gone", "gone", "soon", "late", "later", "never", "family-7", "ours"]
     chat = {"model": "ours", "models": names}

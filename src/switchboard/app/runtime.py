@@ -117,7 +117,7 @@ def named_providers(settings: Settings) -> list[str]:
     """Providers that are spoken of without a row of their own."""
     chats = [settings.chat, *settings.profiles.values()]
     targets = [e.target.partition("/")[0] for entries in settings.routes.values() for e in entries]
-    sections = [getattr(s, n) for s in (settings, *settings.profiles.values()) for n in _SECTIONS.values()]
+    sections = [getattr(s, n) for s in (settings, *settings.profiles.values()) for n in SECTIONS.values()]
     media = [s.provider for s in sections if s is not None]
     return [name for name in [*(c.provider for c in chats), *media, *targets] if name is not None]
 
@@ -145,7 +145,7 @@ def make_provider(
         headers={k: v.get_secret_value() for k, v in row.headers.items()},
         timeouts=_timeouts(settings, row),
         lacks=frozenset(row.lacks),
-        defaults=_defaults(kind, row),
+        defaults=default_models(kind, row),
         apis=None if row.apis is None else tuple(row.apis),
         region=row.region or "",
         api_version=row.api_version,
@@ -155,7 +155,7 @@ def make_provider(
     return kind.make(made, pool(row.ca_file))
 
 
-def _defaults(kind: Kind, row: ProviderSettings) -> dict[Operation, str]:
+def default_models(kind: Kind, row: ProviderSettings) -> dict[Operation, str]:
     """The models that answer where nobody names one."""
     said = {
         Operation.EMBED: row.embeddings_model,
@@ -215,7 +215,7 @@ def profile_of(
 
 
 #: The sections of the settings that name who does what.
-_SECTIONS: Final = {
+SECTIONS: Final = {
     Operation.EMBED: "embeddings",
     Operation.DRAW: "images",
     Operation.SPEAK: "speech",
@@ -228,7 +228,7 @@ def _media(
 ) -> dict[Operation, Default]:
     """Who does what is no text: as set, else the provider of the chats, else the first one that has what it needs."""
     media = {}
-    for operation, section in _SECTIONS.items():
+    for operation, section in SECTIONS.items():
         said = (getattr(own, section) if own is not None else None) or getattr(settings, section)
         able = [p.name for p in providers.values() if p.serves(operation, "") and p.configured]
         if said.provider is not None:

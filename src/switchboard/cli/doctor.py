@@ -19,7 +19,7 @@ from typing import Any, Final, Literal
 from msgspec import Struct
 
 from switchboard.app import default_provider
-from switchboard.app.runtime import make_provider, named_providers
+from switchboard.app.runtime import SECTIONS, default_models, make_provider, named_providers
 from switchboard.cli.run_file import data_folder, find
 from switchboard.config.check import provider_type
 from switchboard.config.load import SettingsError, load
@@ -285,6 +285,10 @@ def _in_use(settings: Settings) -> Iterator[tuple[str, str, str]]:
     for name, row in settings.providers.items():
         for model in row.models:
             yield model, lifecycle(name), f"providers.{name}.models"
+        if row.api_key:  # what is neither asked for nor set is not in use, but what answers by itself is
+            for operation, model in default_models(kinds()[lifecycle(name)], row).items():
+                if operation in SECTIONS:
+                    yield model, lifecycle(name), f"{SECTIONS[operation]}.model"
     for route, entries in settings.routes.items():
         for e in entries:
             provider, _, model = e.target.partition("/")

@@ -24,7 +24,7 @@ from switchboard.providers import kinds
 Run = Callable[..., subprocess.CompletedProcess[str]]
 #: What each provider cannot do without.
 NEEDED = {"azure": ["--base-url", "https://me.openai.azure.com"]}
-PROVIDERS = list(kinds())
+PROVIDERS = [name for name, kind in kinds().items() if kind.chats]
 
 
 @pytest.fixture(autouse=True)
@@ -194,6 +194,7 @@ def test_a_second_settings_file_is_not_made(run: Run, tmp_path: Path) -> None:
         (["--provider", "azure"], 2, "https://NAME.openai.azure.com"),
         (["--provider", "offline", "--base-url", "http://h/v1"], 2, "--base-url"),
         (["--provider", "nonsense"], 2, "anthropic"),
+        (["--provider", "azure_speech"], 2, "that chats"),
         (["--base-url", "h/v1"], 2, "http://"),
         (["--model", "a b"], 2, "cannot be the name of a model"),
         (["--port", "99999"], 2, "switchboard.yaml: port"),

@@ -131,6 +131,15 @@ async def test_one_that_cannot_be_reached(tried: Callable[..., subprocess.Comple
     assert "cannot be reached" in done.stdout and "providers.up.base_url" in done.stdout
 
 
+async def test_one_that_does_not_chat(tried: Callable[..., subprocess.CompletedProcess[str]]) -> None:
+    async with provider(b"", answer(b"[]", headers="connection: close\r\n")) as server:
+        settings = {"providers": {"azure_speech": {"base_url": server.base_url, "api_key": CANARY}}}
+        done = await asyncio.to_thread(tried, "azure_speech", settings=settings)
+        assert server.connections[0].heard.startswith(b"GET /v1/cognitiveservices/voices/list HTTP/1.1\r\n")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "accepts the key" in done.stdout and "skipped  a chat" in done.stdout
+
+
 def test_names_that_nobody_has(tried: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = tried("opnai", settings={"providers": {"up": {"base_url": "http://h/v1"}}})
     assert (done.returncode, done.stdout) == (1, "")

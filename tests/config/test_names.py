@@ -31,6 +31,8 @@ def test_every_documents_variable_names_a_place() -> None:
         "AZURE_OPENAI_API_VERSION",
         "AZURE_OPENAI_CHAT_DEPLOYMENT",
         "AZURE_OPENAI_TTS_DEPLOYMENT",
+        "AZURE_SPEECH_KEY",
+        "AZURE_SPEECH_REGION",
         "ANTHROPIC_API_KEY",
         "ANTHROPIC_BASE_URL",
         "HF_TOKEN",

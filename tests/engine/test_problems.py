@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import pytest
 
+from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Provider
 from switchboard.engine.problems import problem_for
@@ -16,6 +17,7 @@ SAID = "sk-Canary7Kq9z at https://internal.example/v1"
 class Named:
     name = "up"
     title = "The Provider"
+    capabilities = Capabilities()
 
 
 PROVIDER = cast("Provider", Named())

@@ -86,4 +86,4 @@ async def test_silent_times_out(shell: str) -> None:
 async def test_every_model_is_listed() -> None:
     async with gateway() as g:
         listed = [m["id"] for m in (await g.ask("/v1/models")).json["data"]]
-        assert listed == [*MODELS, "hashed-words"]
+        assert listed == [*MODELS, "hashed-words", "card", "espeak", "pocketsphinx"]

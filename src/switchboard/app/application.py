@@ -17,17 +17,19 @@ from switchboard.app.runtime import Parts, Runtime, build, secrets_of
 from switchboard.config.check import provider_type
 from switchboard.config.tree import Settings
 from switchboard.core.errors import Problem
-from switchboard.core.types import header
+from switchboard.core.types import Operation, header
 from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.net.dial import TcpDialer
 from switchboard.net.front import FrontLimits
 from switchboard.net.http import UpstreamPool
+from switchboard.net.worker import WorkerPool, WorkerTransport
 from switchboard.policy.authenticate import AccessKeys
 from switchboard.policy.circuit import CircuitPolicy
 from switchboard.policy.ratelimit import RequestRate
 from switchboard.policy.retry import RetryPolicy
+from switchboard.providers.offline.studio import jobs
 from switchboard.shell.asgi import AsgiShell, header_pairs, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
@@ -68,6 +70,8 @@ class Application:
         self._configure_targets(settings)
         self._port: int | None = None
         self._rates: dict[str, RequestRate] = {}
+        self.workers = WorkerPool(jobs.MODULE)
+        self._studio = WorkerTransport(self.workers)
         self._pools: dict[str | None, UpstreamPool] = {}
         self.reloads = {"ok": 0, "failed": 0}
         self.runtime = self._build(settings)
@@ -125,6 +129,8 @@ class Application:
         """Begin to tick; `port` is where the server listens."""
         self._port = port
         self.registry.start()
+        if self.runtime.profile.default(Operation.SPEAK).provider == "offline":
+            self.workers.prewarm()  # so that the first sentence does not wait for a process
 
     @property
     def port(self) -> int:
@@ -147,6 +153,7 @@ class Application:
         self.registry.close()
         for pool in self._pools.values():
             pool.close()
+        self.workers.close()
         self.ledger.flush(last=True)
         self.prices.close()
         if self.traces is not None:
@@ -166,7 +173,9 @@ class Application:
         return self._rates[profile]
 
     def _build(self, settings: Settings) -> Runtime:
-        parts = Parts(self.registry, self.ledger, self.log, self.targets, self.prices, self._pool, self._rate)
+        parts = Parts(
+            self.registry, self.ledger, self.log, self.targets, self.prices, self._pool, self._studio, self._rate
+        )
         return build(settings, parts)
 
     def reload(self, settings: Settings) -> list[str]:

@@ -48,7 +48,7 @@ class Runtime(Struct, frozen=True):
 
 
 class Parts(Struct, frozen=True):
-    """What a runtime is given of the process. `pool` gives the transport for a file of certificates, `rate` the rate limit
+    """What a runtime is given of the process. `pool` gives the transport for a file of certificates, `studio` is that of the offline provider's worker processes, `rate` the rate limit
     of a profile, which remembers who asked across a reload."""
 
     registry: Registry
@@ -57,6 +57,7 @@ class Parts(Struct, frozen=True):
     targets: Targets
     prices: PriceBook
     pool: Callable[[str | None], Transport]
+    studio: Transport
     rate: Callable[[str, int], RequestRate]
 
 
@@ -66,7 +67,7 @@ def build(settings: Settings, parts: Parts) -> Runtime:
     rows = dict(settings.providers)
     for name in (chosen, "openai", *named_providers(settings)):
         rows.setdefault(name, ProviderSettings())
-    providers = {name: make_provider(name, row, settings, parts.pool) for name, row in rows.items()}
+    providers = {name: make_provider(name, row, settings, parts.pool, parts.studio) for name, row in rows.items()}
     entries = {
         name: [Entry(e.target, e.weight, frozenset(e.lacks)) for e in targets]
         for name, targets in settings.routes.items()
@@ -107,7 +108,7 @@ def default_provider(settings: Settings) -> str:
         return settings.chat.provider
     for name, p in settings.providers.items():
         kind = kinds()[provider_type(name, p.type)]
-        if kind.network and (p.api_key or not kind.key_needed):
+        if kind.network and kind.chats and (p.api_key or not kind.key_needed):
             return name
     asked_for = "offline" in settings.providers and len(settings.providers) == 1
     return "offline" if asked_for or is_loopback(settings.host) else "openai"
@@ -132,9 +133,13 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
 
 
 def make_provider(
-    name: str, row: ProviderSettings, settings: Settings, pool: Callable[[str | None], Transport]
+    name: str,
+    row: ProviderSettings,
+    settings: Settings,
+    pool: Callable[[str | None], Transport],
+    studio: Transport,
 ) -> Provider:
-    """The provider of a row of the settings."""
+    """The provider of a row of the settings. `pool` gives what reaches a network, `studio` does without."""
     kind = kinds()[provider_type(name, row.type)]
     made = Row(
         name=name,
@@ -152,7 +157,7 @@ def make_provider(
         key_style=row.key_style,
         pace=row.pace,
     )
-    return kind.make(made, pool(row.ca_file))
+    return kind.make(made, pool(row.ca_file) if kind.network else studio)
 
 
 def default_models(kind: Kind, row: ProviderSettings) -> dict[Operation, str]:
@@ -223,6 +228,11 @@ SECTIONS: Final = {
 }
 
 
+def _answers(provider: Provider, operation: Operation) -> bool:
+    """Whether `provider` answers `operation` by itself, without anybody naming a model."""
+    return provider.serves(operation, "") and bool(provider.default_model(operation))
+
+
 def _media(
     chatting: str, providers: Mapping[str, Provider], settings: Settings, own: ProfileSettings | None
 ) -> dict[Operation, Default]:
@@ -230,10 +240,10 @@ def _media(
     media = {}
     for operation, section in SECTIONS.items():
         said = (getattr(own, section) if own is not None else None) or getattr(settings, section)
-        able = [p.name for p in providers.values() if p.serves(operation, "") and p.configured]
+        able = [p.name for p in providers.values() if _answers(p, operation) and p.configured]
         if said.provider is not None:
             name = said.provider
-        elif providers[chatting].serves(operation, ""):
+        elif chatting in able or (not able and providers[chatting].serves(operation, "")):
             name = chatting
         else:
             name = next((n for n in able if n != "offline"), "openai")

@@ -31,8 +31,10 @@ from switchboard.core.types import Headers
 from switchboard.engine.fetch import fetch
 from switchboard.net.dial import TcpDialer
 from switchboard.net.http import UpstreamPool
+from switchboard.net.worker import WorkerPool, WorkerTransport
 from switchboard.policy.retirement import NOTICE, Retirements
 from switchboard.providers import kinds
+from switchboard.providers.offline.studio import jobs
 
 State = Literal["ok", "warning", "failed", "skipped"]
 _TIMEOUT: Final = 15.0
@@ -165,6 +167,7 @@ async def _providers(
     for name in (chosen, *named_providers(settings)):
         rows.setdefault(name, ProviderSettings())
     pools: dict[str | None, UpstreamPool] = {}
+    studio = WorkerTransport(WorkerPool(jobs.MODULE))  # no process is begun
 
     def pool(ca_file: str | None) -> UpstreamPool:
         return pools.setdefault(ca_file, UpstreamPool(TcpDialer(environment, ca_file)))
@@ -172,7 +175,7 @@ async def _providers(
     out = []
     for name, row in rows.items():
         kind = kinds()[provider_type(name, row.type)]
-        provider = make_provider(name, row, settings, pool)
+        provider = make_provider(name, row, settings, pool, studio)
         what = f"provider {name}" + (" (default)" if name == chosen else "")
         if not kind.network:
             fix = "set OPENAI_API_KEY, ANTHROPIC_API_KEY or another provider's key" if name == chosen else ""

@@ -85,8 +85,8 @@ def _look_at(file: Path, force: bool) -> None:
 def _answers(w: Wanted, flags: Mapping[tuple[str, ...], Any], ask: bool) -> tuple[Answers, bool]:
     """What the file is to say, and whether there is to be an access key."""
     provider = w.provider or (_ask_provider() if ask else "openai")
-    if provider not in kinds():
-        _fail(f"--provider: there is no provider '{provider}'; there are {', '.join(kinds())}", 2)
+    if provider not in _chatting():
+        _fail(f"--provider: there is no provider '{provider}' that chats; there are {', '.join(_chatting())}", 2)
     kind = kinds()[provider]
     if not kind.network and w.base_url is not None:
         _fail("--base-url: the offline provider needs no network and has no base URL", 2)
@@ -113,13 +113,17 @@ def _answers(w: Wanted, flags: Mapping[tuple[str, ...], Any], ask: bool) -> tupl
     return answers, access_key
 
 
+def _chatting() -> list[str]:
+    return [name for name, kind in kinds().items() if kind.chats]
+
+
 def _ask_provider() -> str:
     def known(text: str) -> str:
-        if text not in kinds():
-            raise typer.BadParameter(f"it is one of {', '.join(kinds())}")
+        if text not in _chatting():
+            raise typer.BadParameter(f"it is one of {', '.join(_chatting())}")
         return text
 
-    answer: str = typer.prompt(f"Which provider answers? ({', '.join(kinds())})", "openai", value_proc=known)
+    answer: str = typer.prompt(f"Which provider answers? ({', '.join(_chatting())})", "openai", value_proc=known)
     return answer
 
 

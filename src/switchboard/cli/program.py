@@ -45,7 +45,7 @@ def _version(wanted: bool) -> None:
 def _providers() -> list[str]:
     from switchboard.providers import kinds
 
-    return list(kinds())
+    return [name for name, kind in kinds().items() if kind.chats]
 
 
 @program.callback(invoke_without_command=True)

@@ -13,6 +13,7 @@ from switchboard.cli.doctor import ask
 from switchboard.cli.settings import read
 from switchboard.config.tree import ProviderSettings, Settings
 from switchboard.core.events import Metered, Text, ToolCallBegin
+from switchboard.core.types import Operation
 from switchboard.providers import kinds
 
 
@@ -42,6 +43,9 @@ async def _test(settings: Settings, name: str, model: str | None) -> int:
         print(f"{check.state:<9}{check.text}{f' → {check.fix}' if check.fix else ''}")
         if check.state == "failed":
             return 1
+        if not provider.serves(Operation.GENERATE, ""):
+            print("skipped  a chat: it does not chat")
+            return 0
         messages = [{"role": "user", "content": "Say hello in one word."}]
         return await _chat(way, messages, model)
 

@@ -7,17 +7,18 @@ import importlib.util
 import os
 import re
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
-from switchboard.config.tree import Chat, Settings
+from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings
 from switchboard.net.address import is_loopback
 from switchboard.policy.profile import LOCKABLE
 from switchboard.policy.routing import MODEL_NAME
-from switchboard.providers import kinds
+from switchboard.providers import Kind, kinds
 from switchboard.surface.web_chat import FORMATS
 
 _BASE_URLS = {"azure": "https://NAME.openai.azure.com (AZURE_OPENAI_ENDPOINT)"}
 Origin = Callable[[tuple[str, ...]], str]
+_REGION = re.compile(r"[A-Za-z0-9]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 
 
@@ -31,6 +32,8 @@ def check(settings: Settings, origin: Origin) -> list[str]:
     out = [*_listening(settings, origin), *_chat(settings, settings.chat, ("chat",), origin)]
     for name, profile in settings.profiles.items():
         out += _chat(settings, profile, ("profiles", name), origin)
+        out += _media(settings, profile, ("profiles", name), origin)
+    out += _media(settings, settings, (), origin)
     if settings.traces.endpoint is not None and importlib.util.find_spec("opentelemetry.sdk") is None:
         place = origin(("traces", "endpoint"))
         out.append(f"{place}: traces need OpenTelemetry, which is not installed: pip install 'switchboard[otel]'")
@@ -88,6 +91,16 @@ def _chat(s: Settings, chat: Chat, path: tuple[str, ...], origin: Origin) -> lis
     return out
 
 
+def _media(s: Settings, section: Settings | ProfileSettings, path: tuple[str, ...], origin: Origin) -> list[str]:
+    """Who does what is no text."""
+    out = []
+    for name in ("embeddings", "images", "speech", "transcription"):
+        said = getattr(section, name)
+        if said is not None and said.provider is not None and said.provider not in _known_providers(s):
+            out.append(f"{origin((*path, name, 'provider'))}: {_no_provider(s, said.provider)}")
+    return out
+
+
 def _no_provider(s: Settings, name: str) -> str:
     known = _known_providers(s)
     close = difflib.get_close_matches(name, known, 1)
@@ -128,13 +141,10 @@ def _routes(s: Settings, origin: Origin) -> list[str]:
 
 
 def _providers(s: Settings, origin: Origin) -> list[str]:
-    out = []
+    out: list[str] = []
     for name, p in s.providers.items():
         kind = provider_type(name, p.type)
-        if kinds()[kind].network and not kinds()[kind].base_url and p.base_url is None:
-            place = origin(("providers", name))
-            example = _BASE_URLS.get(kind, "http://localhost:11434/v1")
-            out.append(f"{place}: provider '{name}' needs a base_url, for example {example}")
+        out += _nowhere(name, p, kinds()[kind], origin)
         if not kinds()[kind].network and (p.base_url is not None or p.api_key):
             out.append(f"{origin(('providers', name))}: the offline provider has no base_url and no api_key")
         for model in p.models:
@@ -151,3 +161,19 @@ def _providers(s: Settings, origin: Origin) -> list[str]:
                 place = origin(("providers", name, "ca_file"))
                 out.append(f"{place}: no certificate can be read from ca_file, {p.ca_file}: {e.strerror or e}")
     return out
+
+
+def _nowhere(name: str, p: ProviderSettings, kind: Kind, origin: Origin) -> Iterator[str]:
+    """What is missing for a provider to be found."""
+    if not kind.network or kind.base_url or p.base_url is not None:
+        return
+    place = origin(("providers", name))
+    by_region = next((variable for variable, key in kind.variables.items() if key == "region"), None)
+    if by_region is None:
+        example = _BASE_URLS.get(kind.type, "http://localhost:11434/v1")
+        yield f"{place}: provider '{name}' needs a base_url, for example {example}"
+    elif not p.region:
+        yield f"{place}: provider '{name}' needs a region ({by_region}), for example westeurope, or a base_url"
+    elif _REGION.fullmatch(p.region) is None:
+        place = origin(("providers", name, "region"))
+        yield f"{place}: '{p.region}' cannot be the name of a region; one is westeurope"

@@ -23,7 +23,7 @@ class Capabilities(Struct, frozen=True):
     settings do not list. `completion_tokens`: names of models (a pattern for the whole name) that want
     ``max_completion_tokens`` for ``max_tokens``; `fixed_sampling`: names that take no temperature and the like;
     `reasoning`: names that take ``reasoning_effort``. `top_k`: it takes that parameter. `lacks` names what it cannot do,
-    of `FEATURES`. `prices` names the list of prices that holds for it (`policy.pricing`), "" for none. `base64_images` names models that give images in base64 and nothing else. `voices` are the names of its voices, None where it has others than are known here. `lifecycle` names the table of retired models that holds for it (`policy.retirement`), "" for none.
+    of `FEATURES`. `own_words`: why it refuses a request may be told to anybody, for the words are ours. `uploads_grow`: it takes files whose length is not known when they begin. `prices` names the list of prices that holds for it (`policy.pricing`), "" for none. `base64_images` names models that give images in base64 and nothing else. `voices` are the names of its voices, None where it has others than are known here. `lifecycle` names the table of retired models that holds for it (`policy.retirement`), "" for none.
     """
 
     openai_like: bool = True
@@ -34,6 +34,8 @@ class Capabilities(Struct, frozen=True):
     reasoning: re.Pattern[str] | None = None
     top_k: bool = False
     lacks: frozenset[str] = frozenset()
+    own_words: bool = False
+    uploads_grow: bool = False
     prices: str = ""
     base64_images: re.Pattern[str] | None = None
     voices: frozenset[str] | None = None

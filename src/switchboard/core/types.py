@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from enum import StrEnum
+from io import SEEK_END
 from typing import Any, BinaryIO, ClassVar
 
 from msgspec import Raw, Struct
@@ -266,35 +267,49 @@ class Transcribe(Op, kw_only=True):
 
 
 class Segment(Struct):
-    """A piece of a body that lies in a (temporary) file: `size` bytes from `start` on."""
+    """A piece of a body that lies in a (temporary) file: `size` bytes from `start` on, and more to come while it is `growing`."""
 
     file: BinaryIO
     start: int
     size: int
+    growing: bool = False
 
 
 class Upload(Struct):
-    """A body that is not held in memory: `pieces` in order."""
+    """A body that is not held in memory: `pieces` in order. Whoever sends one that is still growing is told by `on_more` of
+    what has come."""
 
     pieces: tuple[bytes | Segment, ...]
+    on_more: Callable[[], None] | None = None
+
+    @property
+    def growing(self) -> bool:
+        """Whether some of it is still to come."""
+        return any(isinstance(p, Segment) and p.growing for p in self.pieces)
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Bytes in all, as far as they have come."""
         return sum([len(p) if isinstance(p, bytes) else p.size for p in self.pieces])
 
     def chunks(self, size: int = 64 * 1024) -> Iterator[bytes]:
-        """The body in pieces of at most about `size` bytes. Raises `ValueError` once its file is closed."""
+        """The body in pieces of at most about `size` bytes; b"" where what follows is still to come. Raises `ValueError` once
+        its file is closed."""
         for piece in self.pieces:
             if isinstance(piece, bytes):
                 yield piece
                 continue
-            at, end = piece.start, piece.start + piece.size
-            while at < end:
+            at = piece.start
+            while piece.growing or at < piece.start + piece.size:
+                ready = piece.start + piece.size - at
+                if not ready:
+                    yield b""
+                    continue
                 piece.file.seek(at)
-                data = piece.file.read(min(size, end - at))
+                data = piece.file.read(min(size, ready))
                 if not data:
                     raise ValueError("the file is shorter than it was")
+                piece.file.seek(0, SEEK_END)  # where more of it is written
                 at += len(data)
                 yield data
 
@@ -317,6 +332,11 @@ class Form(Struct):
     boundary: bytes
     fields: list[tuple[str, str]] = []
     files: list[FilePart] = []
+
+    @property
+    def parts(self) -> int:
+        """How many there are of both."""
+        return len(self.fields) + len(self.files)
 
     def field(self, name: str) -> str | None:
         """The last value of the field `name`."""

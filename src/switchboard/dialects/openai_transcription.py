@@ -14,13 +14,12 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, Problem, UpstreamError
-from switchboard.core.events import Done, Event, Metered, Passage, Text, Transcription
+from switchboard.core.events import Done, Event, Failed, Metered, Passage, Text, Transcription
 from switchboard.core.ports import Context, Encoder, Meter, Pipe
 from switchboard.core.types import FilePart, Form, Lines, Transcribe, Upload, Usage
 from switchboard.dialects import _openai_shapes as shapes
 from switchboard.dialects._openai_media import (
     MediaUsage,
-    NoDecoder,
     OpenAIErrors,
     TypedTap,
     decode,
@@ -29,6 +28,7 @@ from switchboard.dialects._openai_media import (
 )
 from switchboard.dialects.openai_chat import error_body
 from switchboard.wire.multipart import FormWriter, form_type
+from switchboard.wire.sse import EventSplitter, EventTooLargeError
 
 #: Formats of an answer, with their content types.
 FORMATS: Final = {
@@ -199,6 +199,47 @@ class TranscriptionEncoder:
         return typed_event({"type": "error", "error": error_body(problem)})
 
 
+class _Event(Struct):
+    type: str = ""
+    delta: str = ""
+    usage: MediaUsage | None = None
+    error: Raw | UnsetType = UNSET
+
+
+_events: Final = msgspec.json.Decoder(_Event)
+
+
+class TranscriptDecoder:
+    """``transcript.text.delta`` and ``transcript.text.done`` in, events out."""
+
+    def __init__(self, context: Context) -> None:
+        self._splitter = EventSplitter(context.max_event)
+        self._ended = False
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Events that are whole with `data`. Raises `UpstreamError`."""
+        out: list[Event] = []
+        try:
+            frames = self._splitter.feed(data)
+        except EventTooLargeError as e:
+            raise UpstreamError(Fault.TOO_LARGE, str(e)) from None
+        for frame in frames:
+            if frame.data is None or self._ended:
+                continue
+            event = decode(_events, frame.data, "an event of a transcription")
+            told_error(event.error)
+            if event.type == "transcript.text.delta":
+                out.append(Text(event.delta))
+            elif event.type == "transcript.text.done":
+                self._ended = True
+                out += [Metered(event.usage.read()), Done()] if event.usage is not None else [Done()]
+        return out
+
+    def eof(self) -> list[Event]:
+        """`Failed` where the last event is missing."""
+        return [] if self._ended else [Failed(UpstreamError(Fault.CUT, "the stream ended before it was complete"))]
+
+
 def usage_out(usage: Usage) -> dict[str, Any]:
     """`usage` as OpenAI writes it for transcriptions."""
     if usage.seconds:
@@ -231,8 +272,8 @@ class OpenAITranscription(OpenAIErrors):
     def headers(self, op: Transcribe) -> Lines:
         return form_type(op.form.boundary)
 
-    def decoder(self, context: Context) -> NoDecoder:
-        return NoDecoder()
+    def decoder(self, context: Context) -> TranscriptDecoder:
+        return TranscriptDecoder(context)
 
     def answer(self, body: bytes) -> Transcription:
         a = decode(_decoder, body, "a transcription")

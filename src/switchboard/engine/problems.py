@@ -17,7 +17,7 @@ def problem_for(error: UpstreamError, provider: Provider) -> Problem:
     detail = f"{provider.name}: {error}"
     match error.fault:
         case Fault.STATUS | Fault.EVENT:
-            return _answered(error, title, detail)
+            return _answered(error, title, detail, provider.capabilities.own_words)
         case Fault.CONNECT_TIMEOUT | Fault.TIMEOUT:
             return Problem("PROVIDER_TIMEOUT", f"{title} did not answer in time.", detail=detail)
         case Fault.CUT:
@@ -31,7 +31,7 @@ def problem_for(error: UpstreamError, provider: Provider) -> Problem:
             return Problem("PROVIDER_UNREACHABLE", f"{title} could not be reached.", detail=detail)
 
 
-def _answered(error: UpstreamError, title: str, detail: str) -> Problem:
+def _answered(error: UpstreamError, title: str, detail: str, own_words: bool) -> Problem:
     status = error.status or 503
     if status in (401, 402, 403):
         return Problem("PROVIDER_AUTH", f"{title} did not accept this server's credentials.", detail=detail)
@@ -39,6 +39,8 @@ def _answered(error: UpstreamError, title: str, detail: str) -> Problem:
         text = f"{title} is limiting requests; try again later."
         return Problem("PROVIDER_RATE_LIMITED", text, detail=detail, retry_after=_seconds(error.retry_after))
     if status in (400, 404, 413, 422):
+        if own_words and error.message:
+            return Problem("INVALID_REQUEST", error.message, param=error.param, detail=detail)
         return Problem("PROVIDER_REJECTED", f"{title} did not accept the request.", detail=detail, upstream=error)
     if status == 408:
         return Problem("PROVIDER_TIMEOUT", f"{title} did not answer in time.", detail=detail)

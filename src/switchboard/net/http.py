@@ -142,9 +142,11 @@ class _Connection(asyncio.Protocol):
                 % (call.method, call.target, call.head, len(body), body),
             )
         else:
-            head = b"%b %b HTTP/1.1\r\n%bcontent-length: %d\r\n\r\n"
-            self._pool.write(self._transport, head % (call.method, call.target, call.head, body.size))
-            self._unsent = body.chunks()
+            length = b"transfer-encoding: chunked" if body.growing else b"content-length: %d" % body.size
+            head = b"%b %b HTTP/1.1\r\n%b%b\r\n\r\n" % (call.method, call.target, call.head, length)
+            self._pool.write(self._transport, head)
+            self._unsent = _chunked(body.chunks()) if body.growing else body.chunks()
+            body.on_more = self._send_more
             self._pool.later(self._send_more)  # behind the head
         if request.paused:
             self.pause_reading()
@@ -162,6 +164,8 @@ class _Connection(asyncio.Protocol):
             if chunk is None:
                 self._unsent = None
                 return
+            if not chunk:
+                return  # until there is more
             self._transport.write(chunk)
         self._pool.later(self._send_more)
 
@@ -336,6 +340,13 @@ class _Connection(asyncio.Protocol):
             self._reusable = self._framed and self._parser.should_keep_alive()  # the parser forgets it after this
         else:  # 100 Continue, 103 Early Hints: the answer is still to come
             self._headers = {}
+
+
+def _chunked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """`chunks` as HTTP frames them where their sum is not known; b"" stays."""
+    for chunk in chunks:
+        yield b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
+    yield b"0\r\n\r\n"
 
 
 class UpstreamPool:

@@ -28,6 +28,9 @@ from switchboard.core.clock import now
 _LENGTH: Final = re.compile(rb"\r\ncontent-length: *(\d+)\r\n", re.I)
 
 
+_LAST_CHUNK: Final = b"\r\n0\r\n\r\n"
+
+
 class Request(Struct):
     """Wait until a whole request has come."""
 
@@ -149,6 +152,9 @@ class ScriptServer:
             if end:
                 length = _LENGTH.search(head + b"\r\n")
                 size = int(length[1]) if length else 0
+                if b"transfer-encoding: chunked" in head.lower():
+                    last = (b"\r\n" + body).find(_LAST_CHUNK)
+                    size = len(body) + 1 if last < 0 else last + len(_LAST_CHUNK) - 2
                 if len(body) >= size:
                     request = head + end + body[:size]
                     connection.requests.append(request)

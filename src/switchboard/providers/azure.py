@@ -31,6 +31,7 @@ class AzureProvider(OpenAILike):
         fixed_sampling=_REASONING,
         reasoning=_REASONING,
         prices="azure",
+        uploads_grow=True,
         base64_images=_IMAGES,
         voices=VOICES,
     )

@@ -48,7 +48,7 @@ class Kind(Struct, frozen=True):
 
     `type` is what the settings call it; `make` makes one from a row. `base_url` is where it is unless the settings say
     otherwise ("": they have to); `key_needed` is whether it can be asked without a key; `model` answers chats where the
-    settings name none, `models` other operations. `variables` are variables of the environment by the key of the row that each sets.
+    settings name none, `models` other operations. `chats` is whether it answers chats at all. `variables` are variables of the environment by the key of the row that each sets.
     """
 
     type: str
@@ -59,6 +59,7 @@ class Kind(Struct, frozen=True):
     network: bool = True
     model: str = ""
     models: Mapping[Operation, str] = {}
+    chats: bool = True
     variables: Mapping[str, str] = {}
 
 

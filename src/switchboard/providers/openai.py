@@ -22,6 +22,7 @@ class OpenAIProvider(OpenAILike):
         fixed_sampling=_REASONING,
         reasoning=_REASONING,
         lifecycle="openai",
+        uploads_grow=True,
         prices="openai",
         base64_images=_IMAGES,
         voices=VOICES,

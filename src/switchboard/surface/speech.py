@@ -77,13 +77,13 @@ class Transcripts:
     def read(self, head: RequestHead, body: bytes | Form) -> tuple[ClientDialect, Op]:
         """See `core.ports.Surface`."""
         assert isinstance(body, Form)
+        taken = Form(body.spool, body.boundary, [(n, v) for n, v in body.fields if n in _FIELDS], body.files)
         op = Transcribe(
-            body.field("model") or "", form=body, file=sound_of(body), language=body.field("language") or ""
+            body.field("model") or "", form=taken, file=sound_of(body), language=body.field("language") or ""
         )
         for name, _ in body.fields:
             if name not in _FIELDS:
                 op.drop(name)
-        body.fields = [(n, v) for n, v in body.fields if n in _FIELDS]
         return _TRANSCRIPT, op
 
     def problem(self, problem: Problem, request_id: str, dialect: ClientDialect | None) -> tuple[int, Lines, bytes]:

@@ -52,7 +52,7 @@ class _Line(Struct, gc=False, omit_defaults=True):
     error: str
     detail: str
     characters: int = 0
-    seconds: float = 0.0
+    seconds: float | None = None  # of sound
     images: int = 0
     cost: float | None = None  # US dollars
 
@@ -159,7 +159,7 @@ class Log:
                     r.error,
                     detail,
                     r.usage.characters,
-                    round(r.usage.seconds, 3),
+                    round(r.usage.seconds, 3) if r.usage.seconds else None,
                     r.usage.images,
                     None if r.cost is None else round(r.cost, 8),
                 )

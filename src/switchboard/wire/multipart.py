@@ -51,7 +51,7 @@ class FileReader:
     def __init__(self, content_type: bytes) -> None:
         spool = _spool()
         self._form = Form(
-            spool, _boundary(), files=[FilePart("file", "", content_type.decode("latin-1"), Segment(spool, 0, 0))]
+            spool, _boundary(), files=[FilePart("file", "", content_type.decode("latin-1"), Segment(spool, 0, 0, True))]
         )
 
     def feed(self, data: bytes) -> None:
@@ -59,8 +59,14 @@ class FileReader:
         self._form.spool.write(data)
         self._form.files[0].data.size += len(data)
 
+    @property
+    def begun(self) -> Form | None:
+        """The form, once some of the file is there."""
+        return self._form if self._form.files[0].data.size else None
+
     def end(self) -> Form:
         """The file is whole."""
+        self._form.files[0].data.growing = False
         return self._form
 
     def close(self) -> None:
@@ -102,6 +108,12 @@ class FormReader:
         except MultipartParseError as e:
             raise _malformed(str(e)) from None
 
+    @property
+    def begun(self) -> Form | None:
+        """The form, once the model is named and some of a file is there: what may still come is then not often needed."""
+        named = self._file is not None and self._file.data.size and self._form.field("model")
+        return self._form if named else None
+
     def end(self) -> Form:
         """The form is whole. Raises `Problem` (400) where its end is missing."""
         if not self._complete:
@@ -115,7 +127,7 @@ class FormReader:
     # ---- from the parser
 
     def _part_begin(self) -> None:
-        if len(self._form.fields) + len(self._form.files) >= _FIELDS:
+        if self._form.parts >= _FIELDS:
             raise Problem("INVALID_REQUEST", f"A form has at most {_FIELDS} parts.")
         self._headers = {}
         self._name = self._value = b""
@@ -139,7 +151,8 @@ class FormReader:
         if b"filename" in options:
             filename = options[b"filename"].decode("utf-8", "replace")
             content_type = self._headers.get(b"content-type", b"").decode("latin-1")
-            self._file = FilePart(shown, filename, content_type, Segment(self._spool, self._size, 0))
+            self._file = FilePart(shown, filename, content_type, Segment(self._spool, self._size, 0, True))
+            self._form.files.append(self._file)
         else:
             self._form.fields.append((shown, ""))
             self._field = bytearray()
@@ -162,7 +175,7 @@ class FormReader:
             self._form.fields[-1] = (name, _text(bytes(self._field), name))
             self._field = None
         elif self._file is not None:
-            self._form.files.append(self._file)
+            self._file.data.growing = False
             self._file = None
 
     def _end(self) -> None:

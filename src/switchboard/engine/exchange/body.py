@@ -17,6 +17,10 @@ class Body(Protocol):
     def add(self, data: bytes) -> None:
         """Some of it. Raises `Problem`."""
 
+    @property
+    def begun(self) -> Form | None:
+        """As much of a form as is needed to ask a provider, if that is there; the rest grows while it is sent on."""
+
     def whole(self) -> bytes | Form:
         """All of it has come. Raises `Problem`."""
 
@@ -43,6 +47,11 @@ class InMemory:
             self._data += data
         if len(self._data) > self._limit:
             raise Problem("PAYLOAD_TOO_LARGE", _TOO_LARGE.format(self._limit))
+
+    @property
+    def begun(self) -> None:
+        """See `Body`."""
+        return None
 
     def whole(self) -> bytes:
         """See `Body`."""
@@ -72,6 +81,11 @@ class Files:
         if self._size > self._limit:
             raise Problem("PAYLOAD_TOO_LARGE", _TOO_LARGE.format(self._limit))
         self._reader.feed(data)
+
+    @property
+    def begun(self) -> Form | None:
+        """See `Body`."""
+        return self._reader.begun
 
     def whole(self) -> Form:
         """See `Body`."""

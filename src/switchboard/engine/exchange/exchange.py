@@ -31,6 +31,7 @@ from switchboard.core.types import (
     Caller,
     Envelope,
     Form,
+    Generate,
     Headers,
     Lines,
     Op,
@@ -83,6 +84,7 @@ class Exchange:
         "_collected",
         "_continue",
         "_envelope",
+        "_forwarded",
         "_head",
         "_kit",
         "_last_in",
@@ -92,6 +94,7 @@ class Exchange:
         "_pipe",
         "_plan",
         "_provider_dialect",
+        "_receiving",
         "_reply",
         "_state",
         "_surface",
@@ -127,6 +130,8 @@ class Exchange:
         self._collected: Collected | None = None
         self._last_in = self._began
         self._paused = False
+        self._receiving = True  # the body
+        self._forwarded = 0  # parts of a form that were there when a provider was asked
 
     # ---- from the client
 
@@ -153,13 +158,16 @@ class Exchange:
 
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
-        if self._state is not _READING:
+        if not self._receiving:
             return
         try:
             if data:
                 self._body.add(data)
             if end:
-                self._ask(self._body.whole())
+                self._receiving = False
+                self._received()
+            elif self._surface.files:
+                self._forward()
         except Problem as p:
             self._fail(p, Outcome.REFUSED)
         except Exception as e:
@@ -167,7 +175,7 @@ class Exchange:
 
     def refuse(self, problem: Problem) -> None:
         """Something is wrong with the body, as the front door sees it."""
-        if self._state is _READING:
+        if self._receiving:
             self._fail(problem, Outcome.REFUSED)
 
     def client_left(self, why: Outcome = Outcome.CLIENT_LEFT) -> None:
@@ -191,8 +199,37 @@ class Exchange:
 
     # ---- to the provider
 
+    def _received(self) -> None:
+        """The body is whole. Where a provider was asked before, it gets the rest, or, if that changes what is asked, all of
+        it anew."""
+        body = self._body.whole()
+        if self._state is _READING:
+            self._ask(body)
+        elif isinstance(body, Form) and body.parts != self._forwarded:
+            self._let_go()
+            self._ask(body)
+        else:
+            self._more()
+
+    def _forward(self) -> None:
+        """Send a file on while it comes in, if the provider takes that."""
+        form = self._body.begun
+        if self._state is not _READING:
+            self._more()
+        elif form is not None and form.parts != self._forwarded:
+            self._forwarded = form.parts
+            op = self._surface.read(self._head, form)[1]
+            first = self._kit.gate.plan(op, documents=self._surface.documents)[0]
+            if first.provider.capabilities.uploads_grow:
+                self._ask(form)
+
+    def _more(self) -> None:
+        body = self._call.body if self._call is not None else b""
+        if not isinstance(body, bytes) and body.on_more is not None:
+            body.on_more()
+
     def _ask(self, body: bytes | Form) -> None:
-        """The body is whole: read it, find what answers, and call."""
+        """Enough of the body is there: read it, find what answers, and call."""
         kit = self._kit
         if kit.log.debug and isinstance(body, bytes):
             kit.log.body("request", self._envelope.request_id, body)
@@ -422,7 +459,8 @@ class Exchange:
         """The call failed; see `Attempt`."""
         self._uplink = None
         try:
-            if self._state is _STREAMING and error.fault is Fault.CUT:
+            # a text says itself when it is whole; of sound only HTTP knows
+            if self._state is _STREAMING and error.fault is Fault.CUT and isinstance(self._op, Generate):
                 assert self._pipe is not None
                 out = self._pipe.eof()
                 if self._pipe.phase is _DONE:  # all that matters had come
@@ -496,6 +534,7 @@ class Exchange:
         answered = why is Outcome.COMPLETE or (why is Outcome.CLIENT_LEFT and reply.first_byte is not None)
         if answered and target is not None:
             self._kit.targets.answered(target)
+        self._receiving = False
         self._body.close()
         self._kit.ledger.put(
             Record(
@@ -543,6 +582,8 @@ class Exchange:
             return
         assert self._target is not None and self._op is not None
         times = self._target.provider.timeouts
+        if self._receiving:
+            self._attempt_began = self._last_in = at  # it is the client that takes its time
         if at - self._began > times.total:
             text = f"the whole answer took more than {times.total:g} s"
             self._timed_out(text, Outcome.TIMEOUT)

@@ -11,7 +11,7 @@ __all__ = ["KIND", "OfflineProvider"]
 
 
 def _make(row: Row, transport: Transport) -> Provider:
-    return OfflineProvider(row.name, pace=row.pace, timeouts=row.timeouts)
+    return OfflineProvider(row.name, studio=transport, pace=row.pace, timeouts=row.timeouts)
 
 
 KIND = Kind(type="offline", title="Offline", make=_make, key_needed=False, network=False)

@@ -14,32 +14,43 @@ from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_embeddings import OpenAIEmbeddings
 from switchboard.providers.offline.embeddings import HASHED, embed
 from switchboard.providers.offline.models import MODELS, Cut, Script, Wait, script_for
+from switchboard.providers.offline.studio.jobs import VOICES
+from switchboard.providers.offline.wires import OfflineImages, OfflineSpeech, OfflineTranscription
 
 _MODELS: Final[dict[Operation, tuple[str, ...]]] = {
     Operation.GENERATE: tuple(MODELS),
     Operation.EMBED: (HASHED,),
+    Operation.DRAW: ("card",),
+    Operation.SPEAK: ("espeak",),
+    Operation.TRANSCRIBE: ("pocketsphinx",),
 }
 _WIRES: Final[dict[Operation, ProviderDialect[Any]]] = {
     Operation.GENERATE: OpenAIChat(),
     Operation.EMBED: OpenAIEmbeddings(),
+    Operation.DRAW: OfflineImages(),
+    Operation.SPEAK: OfflineSpeech(),
+    Operation.TRANSCRIBE: OfflineTranscription(),
 }
 _log: Final = logging.getLogger("switchboard.offline")
 _ORIGIN: Final = ("offline", "offline", 0)
 
 
 class OfflineProvider:
-    """Answers by itself. `pace` is the seconds between two words of a streamed answer."""
+    """Answers by itself. `pace` is the seconds between two words of a streamed answer; `studio` does what needs a process of
+    its own (`providers.offline.studio`)."""
 
-    capabilities = Capabilities(any_model=False)
+    capabilities = Capabilities(any_model=False, own_words=True, voices=frozenset(VOICES))
     title = "Offline"
     secrets: tuple[str, ...] = ()
     configured = True
 
-    def __init__(self, name: str = "offline", *, pace: float = 0.02, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self, name: str = "offline", *, studio: Transport, pace: float = 0.02, timeouts: Timeouts | None = None
+    ) -> None:
         self.name = name
         self.timeouts = timeouts or Timeouts()
         self.models = tuple(name for names in _MODELS.values() for name in names)
-        self.transport: Transport = OfflineTransport(pace)
+        self.transport: Transport = OfflineTransport(pace, studio)
 
     def serves(self, operation: Operation, model: str) -> bool:
         known = _MODELS.get(operation, ())
@@ -65,12 +76,16 @@ class OfflineProvider:
 
 
 class OfflineTransport:
-    """A `core.ports.Transport` that plays scripts (`providers.offline.models`) instead of reaching a network."""
+    """A `core.ports.Transport` that plays scripts (`providers.offline.models`) instead of reaching a network; what is to be
+    spoken, listened to or drawn goes to the `studio`."""
 
-    def __init__(self, pace: float) -> None:
+    def __init__(self, pace: float, studio: Transport) -> None:
         self._pace = pace
+        self._studio = studio
 
     def send(self, call: Call, sink: UpstreamSink) -> Flow:
+        if call.target not in (b"openai_chat", b"openai_embeddings"):
+            return self._studio.send(call, sink)
         assert isinstance(call.body, bytes)
         if call.target == b"openai_embeddings":
             return _Playback(embed(call.body), sink)

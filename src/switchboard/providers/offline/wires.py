@@ -1,0 +1,55 @@
+"""How the studio's models are asked: OpenAI's wires, with jobs for bodies."""
+
+from __future__ import annotations
+
+from switchboard.core.capabilities import Capabilities
+from switchboard.core.errors import Problem
+from switchboard.core.types import Draw, Lines, Speak, Transcribe, Upload
+from switchboard.dialects.openai_images import OpenAIImages
+from switchboard.dialects.openai_speech import OpenAISpeech, check_voice
+from switchboard.dialects.openai_transcription import OpenAITranscription
+from switchboard.providers.offline.studio import jobs
+
+
+class OfflineSpeech(OpenAISpeech):
+    """The synthesiser. Its sound passes as it is."""
+
+    def build(self, op: Speak, model: str, capabilities: Capabilities) -> bytes:
+        voice = op.voice or "alloy"
+        check_voice(voice, capabilities)
+        if "instructions" in op.members:
+            op.drop("instructions")
+        return jobs.encode(jobs.Speak(op.text, voice, op.format, op.speed, model))
+
+
+class OfflineTranscription(OpenAITranscription):
+    """The recogniser: it always tells all that it knows, and the client is told what it asked for."""
+
+    name = "offline_transcription"
+
+    def build(self, op: Transcribe, model: str, capabilities: Capabilities) -> Upload:
+        if op.format == "diarized_json":
+            text = "response_format: the offline recogniser cannot tell who speaks."
+            raise Problem("INVALID_REQUEST", text, param="response_format")
+        job = jobs.Transcribe(op.language, model=model, stream=op.stream, max_bytes=op.file.data.size)
+        return Upload((jobs.encode(job), op.file.data))
+
+    def headers(self, op: Transcribe) -> Lines:
+        return b""
+
+
+class OfflineImages(OpenAIImages):
+    """The draughtsman."""
+
+    name = "offline_images"
+
+    def build(self, op: Draw, model: str, capabilities: Capabilities) -> bytes:
+        if op.form is not None:
+            raise Problem("INVALID_REQUEST", f"The model '{model}' edits no images.")
+        for name in op.members:
+            if name not in _KNOWN:
+                op.drop(name)
+        return jobs.encode(jobs.Draw(op.prompt, op.size, op.choices))
+
+
+_KNOWN = frozenset({"prompt", "n", "size", "stream", "response_format"})

@@ -24,6 +24,7 @@ from typing import Any
 
 import trustme
 
+from bench import voice
 from bench.machine import GATEWAY_CORE, LOAD_CORE, cpu_seconds, description, real_time, resident_bytes
 
 HERE = Path(__file__).parent
@@ -67,19 +68,20 @@ LIMITS = {
     "chunk from Anthropic, flat out": (3.0, "× nginx"),
     "embeddings request": (4.0, "× nginx"),
     "1 MB of sound": (1.5, "× nginx"),
+    **voice.LIMITS,
     "open stream": (30.0, "KB"),
     "at rest": (80.0, "MB"),
 }
 
 
 class Process:
-    """A program on one core."""
+    """A program on one core, or (None) wherever there is room."""
 
-    def __init__(self, core: int, *command: object, env: dict[str, str] | None = None) -> None:
+    def __init__(self, core: int | None, *command: object, env: dict[str, str] | None = None) -> None:
         name = Path(str(command[0])).name
         with open(RUN / f"{name}.out", "a") as out:
             self.process = subprocess.Popen(
-                ["taskset", "-c", str(core), *map(str, command)],
+                [*([] if core is None else ["taskset", "-c", str(core)]), *map(str, command)],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=out,
@@ -288,6 +290,18 @@ def open_streams(tls: bool) -> float:
     return (most - before) / 1000 / 1000
 
 
+def offline_voice() -> dict[str, float]:
+    """The figures of the offline voice, its workers on all cores."""
+    write_settings({"port": GATEWAY, "log": {"format": "json"}})
+    program = Path(sys.executable).parent / "switchboard"
+    p = Process(None, program, "serve", "--config", RUN / "switchboard.yaml")
+    answering(GATEWAY)
+    found = voice.measure(GATEWAY)
+    p.stop()
+    write_settings(SETTINGS)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured; medians are told")
@@ -307,6 +321,7 @@ def main() -> None:
             round_of(rows, raw, seconds, mock)
         rows["open stream"] = [open_streams(tls=False)]
         rows["open stream, TLS upstream"] = [open_streams(tls=True)]
+        rows |= {name: [value] for name, value in offline_voice().items()}
     finally:
         mock.stop()
     report(machine, rows, raw)

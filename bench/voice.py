@@ -1,26 +1,27 @@
-"""Measure the offline voice: how much of what it says it understands itself, and how soon it begins to speak.
+"""Measure the offline voice through a server: how much of what it says it understands itself, how soon it begins to speak,
+and how much a chat's stream is held up while four recordings are listened to.
 
-python -m bench.voice
+python -m bench.voice PORT
 """
 
 from __future__ import annotations
 
-import asyncio
+import http.client
+import json
 import re
 import statistics
+import sys
+import threading
 import time
-from typing import Any
 
-import msgspec
-
-from bench.machine import resident_bytes
-from switchboard.core.errors import UpstreamError
-from switchboard.core.types import Headers, Upload
-from switchboard.net.worker import WorkerPool
-from switchboard.providers.offline.studio import jobs
-
-#: The most that may be wrong: errors for each word said.
-LIMIT = 0.15
+#: Figure, the most it may be, and in what it is said.
+LIMITS = {
+    "word error rate, mp3": (15.0, "%"),
+    "word error rate, wav": (15.0, "%"),
+    "first bytes of speech": (60.0, "ms"),
+    "chat held up by 4 transcriptions": (20.0, "ms"),
+}
+_PACE = 0.02  # seconds between two words of the offline chat
 
 # No parameter of the voice or the recogniser was chosen by these; that was done with other sentences.
 SENTENCES = (
@@ -47,37 +48,6 @@ SENTENCES = (
 )
 
 
-class Answer:
-    """A sink that keeps what a job is answered, and when (seconds since it was made) its first bytes came."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.status = 0
-        self.body = b""
-        self.first = 0.0
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        self.status = status
-
-    def on_data(self, data: bytes) -> None:
-        self.first = self.first or time.perf_counter() - self._began
-        self.body += data
-
-    def on_end(self) -> None:
-        self._over.set_result(None)
-
-    def on_error(self, error: UpstreamError) -> None:
-        self._over.set_exception(error)
-
-    async def whole(self) -> bytes:
-        """The body. Raises `UpstreamError`."""
-        await self._over
-        if self.status != 200:
-            raise SystemExit(f"the offline voice refuses: {self.body.decode()}")
-        return self.body
-
-
 def words(text: str) -> list[str]:
     """The words of `text`, as they can be compared."""
     return re.sub(r"[^a-z']+", " ", text.lower()).split()
@@ -93,50 +63,82 @@ def errors(said: list[str], heard: list[str]) -> int:
     return row[-1]
 
 
-async def _answer(pool: WorkerPool, job: jobs.Job, upload: Upload | None = None) -> Answer:
-    answer = Answer()
-    pool.send(jobs.encode(job), upload, answer)
-    await answer.whole()
-    return answer
+def ask(port: int, path: str, body: bytes, kind: str = "application/json") -> tuple[bytes, float]:
+    """The answer's body, and the seconds to its first bytes."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    began = time.perf_counter()
+    connection.request("POST", path, body, {"content-type": kind})
+    answer = connection.getresponse()
+    first = answer.read(1)
+    took = time.perf_counter() - began
+    whole = first + answer.read()
+    connection.close()
+    if answer.status != 200:
+        raise SystemExit(f"{path}: {whole.decode(errors='replace')}")
+    return whole, took
 
 
-async def _understood(pool: WorkerPool, format_: str) -> float:
-    """Errors a word, all sentences spoken in `format_`."""
+def speak(port: int, text: str, sound: str) -> tuple[bytes, float]:
+    """`text` as sound, and the seconds to its first bytes."""
+    return ask(port, "/api/tts", json.dumps({"text": text, "format": sound}).encode())
+
+
+def understood(port: int, sound: str, kind: str) -> float:
+    """Errors a word, all sentences spoken."""
     wrong = total = 0
     for sentence in SENTENCES:
-        sound = await _answer(pool, jobs.Speak(sentence, response_format=format_))
-        heard = await _answer(pool, jobs.Transcribe(), Upload((sound.body,)))
+        heard, _ = ask(port, "/api/transcribe", speak(port, sentence, sound)[0], kind)
         said = words(sentence)
-        wrong += errors(said, words(msgspec.json.decode(heard.body)["text"]))
+        wrong += errors(said, words(json.loads(heard)["text"]))
         total += len(said)
     return wrong / total
 
 
-async def _measure() -> dict[str, Any]:
-    pool = WorkerPool(jobs.MODULE, size=1)
-    found: dict[str, Any] = {}
-    try:
-        await _answer(pool, jobs.Speak(SENTENCES[0]))
-        found["resident after speech, MB"] = resident_bytes(pool.pids[0]) / 1e6
-        for format_ in jobs.CONTENT_TYPES:
-            first = [(await _answer(pool, jobs.Speak(s, response_format=format_))).first for s in SENTENCES]
-            found[f"first bytes of {format_}, ms"] = statistics.median(first) * 1000
-        for format_ in ("mp3", "wav"):
-            found[f"word error rate, {format_}"] = await _understood(pool, format_)
-        found["resident after listening, MB"] = resident_bytes(pool.pids[0]) / 1e6
-    finally:
-        pool.close()
+def gaps(port: int, seconds: float) -> list[float]:
+    """Seconds between the chunks of a chat's stream, for a while."""
+    text = " ".join(["word"] * int(seconds / _PACE))
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = {"messages": [{"role": "user", "content": text}]}
+    connection.request("POST", "/api/chat", json.dumps(body), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    found: list[float] = []
+    before = 0.0
+    while line := answer.readline():
+        if line.startswith(b"data:"):
+            at = time.perf_counter()
+            if before:
+                found.append(at - before)
+            before = at
+    connection.close()
     return found
 
 
-def measure() -> dict[str, Any]:
-    """Measure and print; takes about a minute."""
-    found = asyncio.run(_measure())
-    for name, value in found.items():
-        verdict = "" if "word error" not in name else "ok" if value <= LIMIT else "OVER"
-        print(f"{name:34}{value:9.3f} {verdict}", flush=True)
-    return found
+def held_up(port: int) -> float:
+    """Seconds by which the slowest of 100 chunks (p99) is later while four recordings are listened to."""
+    quiet = gaps(port, 4)
+    sound, _ = speak(port, " ".join(SENTENCES[:6]), "mp3")
+    listening = [threading.Thread(target=ask, args=(port, "/api/transcribe", sound, "audio/mpeg")) for _ in range(4)]
+    for t in listening:
+        t.start()
+    busy = gaps(port, 4)
+    for t in listening:
+        t.join()
+    return statistics.quantiles(busy, n=100)[98] - statistics.quantiles(quiet, n=100)[98]
+
+
+def measure(port: int) -> dict[str, float]:
+    """The figures of the server at `port`, which answers by itself; takes about a minute."""
+    for _ in range(3):
+        speak(port, SENTENCES[0], "mp3")
+    return {
+        "first bytes of speech": statistics.median([speak(port, s, "mp3")[1] for s in SENTENCES]) * 1e3,
+        "word error rate, mp3": understood(port, "mp3", "audio/mpeg") * 100,
+        "word error rate, wav": understood(port, "wav", "audio/wav") * 100,
+        "chat held up by 4 transcriptions": held_up(port) * 1e3,
+    }
 
 
 if __name__ == "__main__":
-    measure()
+    for name, value in measure(int(sys.argv[1])).items():
+        most, unit = LIMITS[name]
+        print(f"{name:34}{value:9.2f}{most:9} {unit:8}{'ok' if value <= most else 'OVER'}", flush=True)

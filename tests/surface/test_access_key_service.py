@@ -125,10 +125,10 @@ async def test_what_is_wrong_is_told_by_field(shell: str, path: str, body: dict[
 
 
 async def test_images_have_addresses(shell: str) -> None:
-    from switchboard.net.script import Again, Request, ScriptServer, answer
+    from switchboard.net.script import Again, Request, Script, ScriptServer, answer
 
     png = base64.b64encode(b"\x89PNG\r\n\x1a\n0000").decode()
-    script = [Request(), answer(b'{"created":1,"data":[{"b64_json":"%b"}]}' % png.encode()), Again()]
+    script: Script = [Request(), answer(b'{"created":1,"data":[{"b64_json":"%b"}]}' % png.encode()), Again()]
     async with ScriptServer(script) as up:
         rows = {"up": {"type": "openai", "base_url": up.base_url, "api_key": "sk-1"}}
         async with gateway(shell, providers=rows, chat={"provider": "up"}) as g:

@@ -100,9 +100,11 @@ class OpenAIErrors:
 
 class TypedTap:
     """Leaves a stream of typed events as it is: reads along for usage and errors. It is complete once an event came whose
-    type is one of `last`. A `core.ports.Pipe`."""
+    type is one of `last`, each of which counts as an image if it is of `images`. A `core.ports.Pipe`."""
 
-    def __init__(self, context: Context, meter: Meter, last: frozenset[str]) -> None:
+    def __init__(self, context: Context, meter: Meter, last: frozenset[str], *, images: bool = False) -> None:
+        self._counts = images
+        self._usage = Usage()
         self.phase = Phase.PREAMBLE
         self.error: UpstreamError | None = None
         self._meter = meter
@@ -153,7 +155,12 @@ class TypedTap:
         if frame.type == "error" or (frame.error is not UNSET and bytes(frame.error) != b"null"):
             return self._fail(read_error(payload if frame.error is UNSET else frame.error, Fault.EVENT))
         self.phase = Phase.CONTENT
-        if frame.usage is not None:
+        if self._counts and frame.type in self._last:
+            images = self._usage.images + 1
+            self._usage = frame.usage.read() if frame.usage is not None else self._usage
+            self._usage.images = images
+            self._meter.usage(self._usage)
+        elif frame.usage is not None:
             self._meter.usage(frame.usage.read())
         elif frame.delta is not None:
             self._meter.saw(1, len(frame.delta))

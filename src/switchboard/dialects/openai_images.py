@@ -240,7 +240,7 @@ class OpenAIImages(OpenAIErrors):
         return shapes.encode({**members, "data": items})
 
     def tap(self, context: Context, meter: Meter) -> Pipe:
-        return TypedTap(context, meter, _LAST)
+        return TypedTap(context, meter, _LAST, images=True)
 
 
 class OpenAIImageEdits(OpenAIImages):

@@ -58,6 +58,8 @@ class SpeechRequest(Struct):
 def read_request(body: Any, raw: bytes) -> Speak:
     """The operation that a speech request asks for. Raises `Problem` that names the field at fault."""
     request, members = read_members(body, raw, SpeechRequest)
+    if request.voice is None:
+        members.pop("voice", None)
     return Speak(
         request.model or "",
         True,

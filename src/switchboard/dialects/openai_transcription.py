@@ -98,7 +98,7 @@ def read_form(form: Form) -> Transcribe:
         raise Problem("INVALID_REQUEST", "stream: true or false is expected.", param="stream")
     return Transcribe(
         form.field("model") or "",
-        stream.lower() in ("true", "1"),
+        stream.lower() in ("true", "1") and format not in _SUBTITLES,  # subtitles always come whole
         form=form,
         file=file,
         format=format,
@@ -266,6 +266,8 @@ class OpenAITranscription(OpenAIErrors):
         for name, value in op.form.fields:
             if name != "model":
                 writer.field(name, value)
+        if op.language and op.form.field("language") is None:
+            writer.field("language", op.language)
         writer.file(op.file, filename_of(op.file))
         return writer.body()
 

@@ -80,7 +80,8 @@ def apply(op: Op, profile: Profile, *, documents: bool) -> None:
     if isinstance(op, Generate):
         _chat(op, profile, documents)
     elif isinstance(op, Speak):
-        op.voice = op.voice or profile.voice
+        if "voice" not in op.members:  # there it may be an object, which is for the provider to read
+            op.voice = op.voice or profile.voice
     elif isinstance(op, Transcribe):
         op.language = op.language or profile.language
 

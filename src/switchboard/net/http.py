@@ -25,6 +25,7 @@ from switchboard.core.types import Call, Headers
 from switchboard.net.dial import Dialer
 
 _MAX_HEAD: Final = 64 * 1024
+_LARGE: Final = 8 * 1024  # bytes of a piece that costs more to join to others than to hand on by itself
 _UPLOAD_TURN: Final = 16  # pieces of an upload that are sent in one go
 _INFLATE_STEP: Final = 256 * 1024
 _INFLATE_MOST: Final = 64 * 1024 * 1024  # bytes that one piece from the network may become
@@ -215,6 +216,8 @@ class _Connection(asyncio.Protocol):
             error = UpstreamError(Fault.PROTOCOL, "the answer's headers are too large")
         # what came in one piece goes on in one piece
         if self._pieces:
+            if len(data) > _LARGE * len(self._pieces) and self._inflate is None:
+                self._hand_on(request)
             body = self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces)
             self._pieces.clear()
             if self._inflate is not None:
@@ -228,6 +231,14 @@ class _Connection(asyncio.Protocol):
             self._whole(request)
         elif error is not None:
             self._broken(error)
+
+    def _hand_on(self, request: _Request) -> None:
+        """Hand on all pieces but the last one by one: they are large, and joining them would cost more."""
+        *pieces, last = self._pieces
+        for piece in pieces:
+            if self.request is request:
+                request.sink.on_data(piece)
+        self._pieces[:] = [last]
 
     def eof_received(self) -> bool:
         return False

@@ -74,6 +74,7 @@ class FrontProtocol(asyncio.Protocol):
         "_upgrading",
         "_url",
         "write",
+        "write_pieces",
     )
 
     def __init__(
@@ -123,7 +124,9 @@ class FrontProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
-        self.write = self._transport.write  # called for every piece of a stream: nothing stands in between
+        # called for every piece of a stream: nothing stands in between
+        self.write = self._transport.write
+        self.write_pieces = self._transport.writelines
         peer = transport.get_extra_info("peername")
         self._peer = str(peer[0]) if isinstance(peer, tuple) else ""
         if transport.get_extra_info("sslcontext") is not None:

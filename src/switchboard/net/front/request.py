@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
@@ -11,6 +11,7 @@ from switchboard.core.errors import Problem
 from switchboard.core.types import Lines, Outcome, RequestHead
 
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+_LARGE: Final = 8 * 1024  # bytes of a piece that is worth two more pieces to write
 _DRAIN: Final = 64 * 1024  # bytes of a body that nobody wants and that are read all the same
 
 
@@ -46,6 +47,10 @@ class Connection(Protocol):
     @property
     def write(self) -> Callable[[bytes], None]:
         """Sends bytes."""
+
+    @property
+    def write_pieces(self) -> Callable[[Sequence[bytes]], None]:
+        """Sends bytes that lie apart."""
 
     def finished(self, request: Request) -> None:
         """The answer to `request` is written."""
@@ -139,7 +144,10 @@ class Request:
         if self._connection is None:
             return
         if self._chunked and data and not self._head:  # what most pieces of a stream are
-            self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+            if len(data) < _LARGE:
+                self._connection.write(b"%x\r\n%b\r\n" % (len(data), data))
+            else:  # sound: not copied once more
+                self._connection.write_pieces([b"%x\r\n" % len(data), data, b"\r\n"])
         elif data or self._head:
             self._connection.write(self._framed(data))
 

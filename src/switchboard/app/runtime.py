@@ -240,13 +240,15 @@ def _media(
     media = {}
     for operation, section in SECTIONS.items():
         said = (getattr(own, section) if own is not None else None) or getattr(settings, section)
+        # offline answers only where it chats, or where it is named
         able = [p.name for p in providers.values() if _answers(p, operation) and p.configured]
+        able = [name for name in able if name == chatting or name != "offline"]
         if said.provider is not None:
             name = said.provider
         elif chatting in able or (not able and providers[chatting].serves(operation, "")):
             name = chatting
         else:
-            name = next((n for n in able if n != "offline"), "openai")
+            name = able[0] if able else "openai"
         media[operation] = Default(name, said.model or "", tuple(said.models))
     return media
 

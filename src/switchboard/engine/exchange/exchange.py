@@ -9,25 +9,20 @@ that a failure before that has a real status. However it ends, `_settle` runs ex
 from __future__ import annotations
 
 import logging
-import re
 import time
-from typing import Any, Final
+from typing import Final
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
 from switchboard.core.ports import (
     Context,
     Downstream,
-    Flow,
     Phase,
     Pipe,
-    Provider,
-    ProviderDialect,
     Surface,
     Whole,
 )
 from switchboard.core.types import (
-    Call,
     Caller,
     Envelope,
     Form,
@@ -40,19 +35,18 @@ from switchboard.core.types import (
     Usage,
     header,
 )
+from switchboard.engine.exchange.asking import Asking
 from switchboard.engine.exchange.body import Body, Files, InMemory
 from switchboard.engine.exchange.collected import Collected
-from switchboard.engine.exchange.parts import Attempt, Kit, State
+from switchboard.engine.exchange.parts import Kit, State
 from switchboard.engine.exchange.plan import Plan
 from switchboard.engine.exchange.reply import Reply
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
 from switchboard.policy.metering import UsageMeter
-from switchboard.policy.routing import Target
 from switchboard.telemetry.records import Record
 
 _DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
-_UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 _log: Final = logging.getLogger("switchboard.exchange")
 
 # members of an enumeration are looked up more slowly than names of a module, and these are asked for every chunk
@@ -75,11 +69,9 @@ class Exchange:
     __slots__ = (
         "__weakref__",
         "_admitted",
-        "_attempt",
-        "_attempt_began",
+        "_asking",
         "_began",
         "_body",
-        "_call",
         "_caller",
         "_collected",
         "_continue",
@@ -92,16 +84,10 @@ class Exchange:
         "_op",
         "_paused",
         "_pipe",
-        "_plan",
-        "_provider_dialect",
         "_receiving",
         "_reply",
         "_state",
         "_surface",
-        "_target",
-        "_unasked",
-        "_uplink",
-        "_wait_until",
     )
 
     def __init__(self, kit: Kit, surface: Surface, head: RequestHead, envelope: Envelope, down: Downstream) -> None:
@@ -117,16 +103,9 @@ class Exchange:
         self._caller: Caller | None = None
         self._admitted: Lines = b""  # how much of the rate limit is left
         self._op: Op | None = None
-        self._plan: Plan | None = None
-        self._call: Call | None = None
-        self._attempt_began = self._wait_until = 0.0
-        self._unasked: list[str] = []  # what was not taken over before any target was looked at
-        self._target: Target | None = None
-        self._provider_dialect: ProviderDialect[Any] | None = None
+        self._asking: Asking | None = None
         self._pipe: Pipe | None = None
         self._meter: UsageMeter | None = None
-        self._attempt: Attempt | None = None
-        self._uplink: Flow | None = None
         self._collected: Collected | None = None
         self._last_in = self._began
         self._paused = False
@@ -187,15 +166,15 @@ class Exchange:
     def pause(self) -> None:
         """The client reads more slowly than is written."""
         self._paused = True
-        if self._uplink is not None:
-            self._uplink.pause()
+        if self._asking is not None:
+            self._asking.pause()
 
     def resume(self) -> None:
         """The client has caught up."""
         self._paused = False
         self._last_in = now()  # it was not the upstream that was slow
-        if self._uplink is not None:
-            self._uplink.resume()
+        if self._asking is not None:
+            self._asking.resume()
 
     # ---- to the provider
 
@@ -203,30 +182,28 @@ class Exchange:
         """The body is whole. Where a provider was asked before, it gets the rest, or, if that changes what is asked, all of
         it anew."""
         body = self._body.whole()
-        if self._state is _READING:
+        if self._asking is None:
             self._ask(body)
         elif isinstance(body, Form) and body.parts != self._forwarded:
             self._let_go()
             self._ask(body)
         else:
-            self._more()
+            self._asking.more()
 
     def _forward(self) -> None:
         """Send a file on while it comes in, if the provider takes that."""
         form = self._body.begun
-        if self._state is not _READING:
-            self._more()
+        if self._asking is not None:
+            self._asking.more()
         elif form is not None and form.parts != self._forwarded:
             self._forwarded = form.parts
-            op = self._surface.read(self._head, form)[1]
-            first = self._kit.gate.plan(op, documents=self._surface.documents)[0]
+            try:
+                op = self._surface.read(self._head, form)[1]
+                first = self._kit.gate.plan(op, documents=self._surface.documents)[0]
+            except Problem:
+                return  # what is missing may stand behind the file
             if first.provider.capabilities.uploads_grow:
                 self._ask(form)
-
-    def _more(self) -> None:
-        body = self._call.body if self._call is not None else b""
-        if not isinstance(body, bytes) and body.on_more is not None:
-            body.on_more()
 
     def _ask(self, body: bytes | Form) -> None:
         """Enough of the body is there: read it, find what answers, and call."""
@@ -235,66 +212,35 @@ class Exchange:
             kit.log.body("request", self._envelope.request_id, body)
         self._reply.dialect, op = self._surface.read(self._head, body)
         self._op = op
-        self._plan = Plan(kit.targets.order(kit.gate.plan(op, documents=self._surface.documents), self._began))
-        self._unasked = op.dropped
+        order = kit.targets.order(kit.gate.plan(op, documents=self._surface.documents), self._began)
+        self._asking = Asking(self, kit, op, Plan(order))
         self._meter = kit.gate.meter(op)
         self._try()
 
     def _try(self) -> None:
         """Ask the plan's target. Raises `Problem`."""
-        op, client, plan = self._op, self._reply.dialect, self._plan
-        assert op is not None and client is not None and plan is not None
-        while True:
-            target = self._target = plan.target
-            provider = target.provider
-            if not provider.configured:
-                raise Problem("API_KEY_NOT_CONFIGURED", f"{provider.title} API key not configured")
-            dialect = self._provider_dialect = provider.dialect(op.operation, client.name)
-            op.dropped = [*self._unasked]
-            body = dialect.build(op, target.model, provider.capabilities)
-            if not op.dropped or not self._kit.gate.profile.strict:
-                break
-            if not plan.skip():
-                names = ", ".join(op.dropped)
-                raise Problem("FIELD_NOT_SUPPORTED", f"This is not taken here: {names}.", param=op.dropped[0])
-        call = provider.call(dialect.name, target.model, body, self._envelope.trace + dialect.headers(op))
-        # told once the call is built, which may drop more
-        extra = self._admitted
-        if target.renamed:
-            extra += b"x-switchboard-model: %b\r\n" % target.model.encode()
-        if op.dropped:
-            names = _UNTOLD.sub("?", ", ".join(op.dropped)[:1024])
-            extra += b"x-switchboard-dropped: %b\r\n" % names.encode()
-        self._reply.extra = extra
-        self._send(call, provider)
-
-    def _send(self, call: Call, provider: Provider) -> None:
-        assert self._plan is not None
-        self._plan.asked += 1
-        self._call = call
+        asking, client = self._asking, self._reply.dialect
+        assert asking is not None and client is not None
+        self._reply.extra = self._admitted + asking.build(client.name, self._envelope.trace)
         self._state = _CALLING
-        self._attempt_began = self._last_in = now()
-        self._attempt = Attempt(self)
-        self._uplink = provider.transport.send(call, self._attempt)
-        if self._paused:
-            self._uplink.pause()
+        asking.send(paused=self._paused)
+        self._last_in = asking.began
 
     def _goes_on(self, error: UpstreamError) -> bool:
         """Whether something else is tried now that a call has failed: another key, another target, the same ones later.
         Never once there was content."""
-        target, call, plan, kit = self._target, self._call, self._plan, self._kit
-        assert target is not None and call is not None and plan is not None
-        at = now()
-        kit.targets.failed(target, error, at)
+        asking, at = self._asking, now()
+        assert asking is not None
+        self._kit.targets.failed(asking.target, error, at)
         if self._reply.first_byte is not None:
             return False
-        wait = plan.after(error, call, kit.targets)
+        wait = asking.after(error)
         if wait is None:
             return False
         self._let_go()
         if wait:
             self._state = _WAITING
-            self._wait_until = at + wait
+            asking.until = at + wait
         else:
             self._again()
         return True
@@ -309,11 +255,8 @@ class Exchange:
 
     def _let_go(self) -> None:
         """Forget the attempt that failed."""
-        if self._attempt is not None:
-            self._attempt.detach()
-        uplink, self._uplink = self._uplink, None
-        if uplink is not None:
-            uplink.abort()
+        assert self._asking is not None
+        self._asking.let_go()
         self._pipe = self._collected = None
         self._reply.forget()
 
@@ -335,13 +278,9 @@ class Exchange:
             self._collected = Collected(status, headers, self._kit.limits.answer)
 
     def _open_pipe(self) -> None:
-        dialect, provider_dialect, meter, context = (
-            self._reply.dialect,
-            self._provider_dialect,
-            self._meter,
-            self._about(),
-        )
-        assert dialect is not None and provider_dialect is not None and meter is not None
+        dialect, asking, meter, context = self._reply.dialect, self._asking, self._meter, self._about()
+        assert dialect is not None and asking is not None and asking.dialect is not None and meter is not None
+        provider_dialect = asking.dialect
         if dialect.name == provider_dialect.name:
             self._pipe = provider_dialect.tap(context, meter)
         else:
@@ -349,9 +288,8 @@ class Exchange:
         self._state = _STREAMING
 
     def _about(self) -> Context:
-        op, target = self._op, self._target
-        assert op is not None and target is not None
-        return self._reply.about(op, target.model, self._kit.limits.event)
+        assert self._op is not None and self._asking is not None
+        return self._reply.about(self._op, self._asking.target.model, self._kit.limits.event)
 
     def upstream_data(self, data: bytes) -> None:
         """Some of the upstream's answer; see `Attempt`."""
@@ -399,8 +337,9 @@ class Exchange:
 
     def upstream_end(self) -> None:
         """The upstream's answer is whole, as HTTP sees it; see `Attempt`."""
-        state = self._state
-        self._uplink = None
+        state, asking = self._state, self._asking
+        assert asking is not None
+        asking.ended()
         try:
             if state is _STREAMING:
                 assert self._pipe is not None
@@ -422,7 +361,8 @@ class Exchange:
             self._crash(e)
 
     def _collected_whole(self, collected: Collected) -> None:
-        dialect, own, meter, op = self._provider_dialect, self._reply.dialect, self._meter, self._op
+        own, meter, op = self._reply.dialect, self._meter, self._op
+        dialect = None if self._asking is None else self._asking.dialect
         assert dialect is not None and own is not None and meter is not None and op is not None
         if collected.passes_as(own, dialect, op.stream):
             body = dialect.passed(op, collected.body, meter)
@@ -457,7 +397,8 @@ class Exchange:
 
     def upstream_error(self, error: UpstreamError) -> None:
         """The call failed; see `Attempt`."""
-        self._uplink = None
+        assert self._asking is not None
+        self._asking.ended()
         try:
             # a text says itself when it is whole; of sound only HTTP knows
             if self._state is _STREAMING and error.fault is Fault.CUT and isinstance(self._op, Generate):
@@ -480,12 +421,13 @@ class Exchange:
 
     def _failed(self, error: UpstreamError, out: bytes = b"") -> None:
         """The upstream failed: a real status while nothing was sent, else the stream ends with an error."""
-        assert self._target is not None
+        assert self._asking is not None
+        provider = self._asking.target.provider
         if error.status == 401 or error.status == 403:
-            _log.error("%s refuses this server's key: %s", self._target.provider.name, error)
+            _log.error("%s refuses this server's key: %s", provider.name, error)
         if self._goes_on(error):
             return
-        problem = problem_for(error, self._target.provider)
+        problem = problem_for(error, provider)
         self._fail(problem, Outcome.UPSTREAM_CUT if self._reply.head_sent else Outcome.UPSTREAM_ERROR, out)
 
     def _fail(self, problem: Problem, why: Outcome, out: bytes = b"") -> None:
@@ -516,21 +458,19 @@ class Exchange:
 
     def _over(self, why: Outcome, problem: Problem | None = None) -> None:
         """Let go of everything, and settle."""
-        if self._attempt is not None:
-            self._attempt.detach()
-        uplink, self._uplink = self._uplink, None
         settled = self._state is _DRAINING
         self._state = _OVER
         self._kit.registry.open.discard(self)
-        if uplink is not None:
-            uplink.abort()
+        if self._asking is not None:
+            self._asking.let_go()
         if not settled:
             self._settle(why, problem)
 
     def _settle(self, why: Outcome, problem: Problem | None = None) -> None:
         end = now()
         usage = self._meter.settle(why) if self._meter is not None else Usage()
-        op, target, caller, reply = self._op, self._target, self._caller, self._reply
+        op, asking, caller, reply = self._op, self._asking, self._caller, self._reply
+        target = None if asking is None else asking.target
         answered = why is Outcome.COMPLETE or (why is Outcome.CLIENT_LEFT and reply.first_byte is not None)
         if answered and target is not None:
             self._kit.targets.answered(target)
@@ -555,8 +495,8 @@ class Exchange:
                 op is not None and op.stream,
                 "" if problem is None else problem.code,
                 "" if problem is None else problem.detail or problem.message,
-                0 if self._plan is None else self._plan.asked,
-                self._attempt_began - self._began if self._attempt_began else 0.0,
+                0 if asking is None else asking.asked,
+                asking.began - self._began if asking is not None and asking.began else 0.0,
                 self._envelope.span,
             )
         )
@@ -577,13 +517,14 @@ class Exchange:
             if at - self._reply.last_out > _DRAIN_TIME:
                 self._over(Outcome.COMPLETE)
             return
-        if state is _WAITING and at >= self._wait_until:
+        asking = self._asking
+        assert asking is not None and self._op is not None
+        if state is _WAITING and at >= asking.until:
             self._again()
             return
-        assert self._target is not None and self._op is not None
-        times = self._target.provider.timeouts
+        times = asking.target.provider.timeouts
         if self._receiving:
-            self._attempt_began = self._last_in = at  # it is the client that takes its time
+            asking.began = self._last_in = at  # it is the client that takes its time
         if at - self._began > times.total:
             text = f"the whole answer took more than {times.total:g} s"
             self._timed_out(text, Outcome.TIMEOUT)
@@ -591,7 +532,7 @@ class Exchange:
         if not self._op.stream or self._paused:
             return
         if not self._has_begun:
-            if at - self._attempt_began > times.first_event and state is not _WAITING:
+            if at - asking.began > times.first_event and state is not _WAITING:
                 self._failed(UpstreamError(Fault.TIMEOUT, f"no event within {times.first_event:g} s"))
                 return
         elif at - self._last_in > times.idle:
@@ -606,7 +547,7 @@ class Exchange:
         return self._pipe is not None and self._pipe.phase is not _PREAMBLE
 
     def _timed_out(self, text: str, why: Outcome) -> None:
-        assert self._target is not None
-        error = UpstreamError(Fault.TIMEOUT, text)
-        self._kit.targets.failed(self._target, error, now())
-        self._fail(problem_for(error, self._target.provider), why)
+        assert self._asking is not None
+        target, error = self._asking.target, UpstreamError(Fault.TIMEOUT, text)
+        self._kit.targets.failed(target, error, now())
+        self._fail(problem_for(error, target.provider), why)

@@ -185,6 +185,59 @@ def _anthropic_usage(a: Answer, streamed: bool) -> tuple[int, int]:
     return usage["input_tokens"], usage["output_tokens"]
 
 
+# ---- OpenAI's other wires for text
+
+
+def _completions_text(a: Answer, streamed: bool) -> str:
+    if not streamed:
+        return str(a.json["choices"][0]["text"])
+    events = a.events[:-1] if a.events[-1] == "[DONE]" else a.events
+    return "".join(c["text"] for e in events for c in e.get("choices", ()))
+
+
+def _named(a: Answer) -> list[dict[str, Any]]:
+    """The data of events that have names."""
+    pieces = [x.partition("data: ") for x in a.text.split("\n\n")]
+    assert all(begin.startswith("event: ") for begin, data, _ in pieces if data)
+    return [json.loads(payload) for _, data, payload in pieces if data]
+
+
+def _responses_image(text: str) -> dict[str, Any]:
+    image = {"type": "input_image", "image_url": f"data:image/png;base64,{PNG}"}
+    return {"input": [{"role": "user", "content": [{"type": "input_text", "text": text}, image]}]}
+
+
+def _response(a: Answer, streamed: bool) -> dict[str, Any]:
+    """The response, as the last event has it."""
+    response: dict[str, Any] = _named(a)[-1]["response"] if streamed else a.json
+    assert response["object"] == "response"
+    return response
+
+
+def _responses_text(a: Answer, streamed: bool) -> str:
+    if streamed:
+        return "".join(e["delta"] for e in _named(a) if e["type"] == "response.output_text.delta")
+    return "".join(p["text"] for o in a.json["output"] if o["type"] == "message" for p in o["content"])
+
+
+def _responses_calls(a: Answer, streamed: bool) -> Calls:
+    output = _response(a, streamed)["output"]
+    return [(o["name"], json.loads(o["arguments"])) for o in output if o["type"] == "function_call"]
+
+
+def _responses_stop(a: Answer, streamed: bool) -> str:
+    response = _response(a, streamed)
+    if response["status"] == "incomplete":
+        reason = response["incomplete_details"]["reason"]
+        return "length" if reason == "max_output_tokens" else str(reason)
+    return "tool_calls" if _responses_calls(a, streamed) else "stop"
+
+
+def _responses_usage(a: Answer, streamed: bool) -> tuple[int, int]:
+    usage = _response(a, streamed)["usage"]
+    return usage["input_tokens"], usage["output_tokens"]
+
+
 FORMATS = {
     "v1": Format(
         "/v1/chat/completions",
@@ -248,6 +301,30 @@ FORMATS = {
         None,
         lambda a: str(a.json["error"]),
         lambda a: str(a.events[-1]["error"]),
+    ),
+    "completions": Format(
+        "/v1/completions",
+        lambda t: _usage_asked({"prompt": t}),
+        None,
+        None,
+        _completions_text,
+        None,
+        _openai_stop,
+        _openai_usage,
+        _message,
+        lambda a: str(a.events[-1]["error"]["message"]),
+    ),
+    "responses": Format(
+        "/v1/responses",
+        lambda t: {"input": t},
+        _responses_image,
+        [{"type": "function", "name": name, "parameters": _PARAMETERS} for name in ("look", "find")],
+        _responses_text,
+        _responses_calls,
+        _responses_stop,
+        _responses_usage,
+        _message,
+        lambda a: str(next(e for e in _named(a) if e["type"] == "error")["error"]["message"]),
     ),
     "anthropic": Format(
         "/v1/messages",

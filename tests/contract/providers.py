@@ -119,5 +119,7 @@ async def serving(name: str, shell: str = "splice", **settings: Any) -> AsyncIte
     async with ScriptServer(up.script) as up.server:
         base_url = up.server.base_url.removesuffix("/v1") if up.provider.root else up.server.base_url
         row = {"type": name, "title": "Offline", "base_url": base_url} | up.provider.row
+        if up.provider.wire is OPENAI:
+            row["apis"] = []  # its chats are what everything is translated to here
         async with gateway(shell, providers={"up": row}, chat={"provider": "up", "model": "m1"}, **tree) as g:
             yield up, g

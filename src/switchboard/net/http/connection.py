@@ -1,28 +1,17 @@
-"""The upstream pool: HTTP/1.1 to providers over kept-alive connections, pushed, with backpressure.
-
-`UpstreamPool` is a `core.ports.Transport`. A call goes out on an idle connection of its origin, or on a new one (TLS, and
-through ``HTTPS_PROXY`` where the environment names one). A connection that turns out to have been closed while it was
-idle is replaced once, when nothing of an answer has come. What can go wrong is told as `core.errors.UpstreamError`:
-
-- connecting: `Fault.REFUSED`, `DNS`, `TLS`, `PROXY`, `CONNECT_TIMEOUT`, `FULL`
-- afterwards: `Fault.RESET` (broken before an answer), `CUT` (in the middle of it), `PROTOCOL` (not HTTP, or a coding nobody asked for)
-"""
+"""One connection to a provider, and the call that it carries."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import ssl
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Any, Final, cast
+from typing import Any, Final, Protocol, cast
 
 import httptools
 
 from switchboard.core.errors import Fault, UpstreamError
-from switchboard.core.ports import Flow, UpstreamSink
+from switchboard.core.ports import UpstreamSink
 from switchboard.core.types import Call, Headers
-from switchboard.net.dial import Dialer
 
 _MAX_HEAD: Final = 64 * 1024
 _LARGE: Final = 8 * 1024  # bytes of a piece that costs more to join to others than to hand on by itself
@@ -31,16 +20,35 @@ _INFLATE_STEP: Final = 256 * 1024
 _INFLATE_MOST: Final = 64 * 1024 * 1024  # bytes that one piece from the network may become
 
 
-class _Request:
+class Pool(Protocol):
+    """What a connection asks of its pool."""
+
+    def write(self, transport: asyncio.Transport, data: bytes) -> None:
+        """Send a request at the end of this turn of the event loop."""
+
+    def later(self, function: Callable[[], None]) -> None:
+        """Call `function` after what is to be sent in this turn."""
+
+    def dial(self, request: UpstreamRequest) -> None:
+        """Open a connection for `request`."""
+
+    def keep(self, origin: tuple[str, str, int], connection: UpstreamConnection) -> None:
+        """`connection` is free for the next call."""
+
+    def forget(self, origin: tuple[str, str, int], connection: UpstreamConnection) -> None:
+        """`connection` is gone."""
+
+
+class UpstreamRequest:
     """A call under way: what `UpstreamPool.send` returns. It outlives its connection when that one was stale."""
 
     __slots__ = ("aborted", "call", "connection", "dial", "paused", "pool", "retried", "sink")
 
-    def __init__(self, pool: UpstreamPool, call: Call, sink: UpstreamSink) -> None:
+    def __init__(self, pool: Pool, call: Call, sink: UpstreamSink) -> None:
         self.pool = pool
         self.call = call
         self.sink = sink
-        self.connection: _Connection | None = None
+        self.connection: UpstreamConnection | None = None
         self.dial: asyncio.Task[None] | None = None
         self.retried = False
         self.paused = False
@@ -72,7 +80,7 @@ class _Request:
             self.sink.on_error(error)
 
 
-class _Connection(asyncio.Protocol):
+class UpstreamConnection(asyncio.Protocol):
     """One connection to an origin; carries one request at a time."""
 
     __slots__ = (
@@ -98,7 +106,7 @@ class _Connection(asyncio.Protocol):
         "reused",
     )
 
-    def __init__(self, pool: UpstreamPool, origin: tuple[str, str, int]) -> None:
+    def __init__(self, pool: Pool, origin: tuple[str, str, int]) -> None:
         self._pool = pool
         self.origin = origin
         self._transport: asyncio.Transport | None = None
@@ -108,7 +116,7 @@ class _Connection(asyncio.Protocol):
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # called by the parser for every piece: nothing stands in between
         self._parser = httptools.HttpResponseParser(self)
-        self.request: _Request | None = None
+        self.request: UpstreamRequest | None = None
         self.reused = False
         self.counted = True  # in the pool's count, until it is gone
         self.idle_since = 0.0
@@ -130,7 +138,7 @@ class _Connection(asyncio.Protocol):
 
     # -- towards the provider
 
-    def carry(self, request: _Request) -> None:
+    def carry(self, request: UpstreamRequest) -> None:
         """Send `request` on this connection."""
         assert self._transport is not None
         self.request = request
@@ -232,7 +240,7 @@ class _Connection(asyncio.Protocol):
         elif error is not None:
             self._broken(error)
 
-    def _hand_on(self, request: _Request) -> None:
+    def _hand_on(self, request: UpstreamRequest) -> None:
         """Hand on all pieces but the last one by one: they are large, and joining them would cost more."""
         *pieces, last = self._pieces
         for piece in pieces:
@@ -273,7 +281,7 @@ class _Connection(asyncio.Protocol):
             request.connection = None
             request.failed(error)
 
-    def _whole(self, request: _Request) -> None:
+    def _whole(self, request: UpstreamRequest) -> None:
         """The answer is whole, and nothing came behind it: the connection is free."""
         inflate, current = self._inflate, self.request
         self.request = None
@@ -358,148 +366,3 @@ def _chunked(chunks: Iterator[bytes]) -> Iterator[bytes]:
     for chunk in chunks:
         yield b"%x\r\n%b\r\n" % (len(chunk), chunk) if chunk else b""
     yield b"0\r\n\r\n"
-
-
-class UpstreamPool:
-    """Connections to providers. Made and used inside one event loop.
-
-    `dialer` opens connections (`net.dial`), `limit` is the most connections to one origin at a time, `keep_idle` the
-    seconds that one may wait for its next call.
-    """
-
-    def __init__(self, dialer: Dialer, *, limit: int = 4096, keep_idle: float = 60.0) -> None:
-        self._dialer = dialer
-        self._limit = limit
-        self._keep_idle = keep_idle
-        self._idle: dict[tuple[str, str, int], list[_Connection]] = {}
-        self._count: dict[tuple[str, str, int], int] = {}
-        self._dials: set[asyncio.Task[None]] = set()
-        self._loop = asyncio.get_running_loop()
-        self._unsent: list[tuple[asyncio.Transport, bytes]] = []
-        self._closed = False
-
-    @property
-    def open(self) -> int:
-        """How many connections there are, idle ones included."""
-        return sum(self._count.values())
-
-    def send(self, call: Call, sink: UpstreamSink) -> Flow:
-        """Begin `call`; see `core.ports.Transport`."""
-        request = _Request(self, call, sink)
-        idle = self._idle.get(call.origin)
-        if idle:
-            idle.pop().carry(request)
-        else:
-            self.dial(request)
-        return request
-
-    def write(self, transport: asyncio.Transport, data: bytes) -> None:
-        """Send a request at the end of this turn of the event loop, with all others of the turn.
-
-        Requests that came together go out one right after the other, and find the provider's process (or the network's
-        queue) awake: under load that saves a tenth of a request's cost. An idle server's turn is over at once.
-        """
-        if not self._unsent:
-            self._loop.call_soon(self._send)
-        self._unsent.append((transport, data))
-
-    def later(self, function: Callable[[], None]) -> None:
-        """Call `function` after what is to be sent in this turn."""
-        self._loop.call_soon(function)
-
-    def _send(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        for transport, data in unsent:
-            if not transport.is_closing():  # its request may have been aborted since
-                transport.write(data)
-
-    def dial(self, request: _Request) -> None:
-        """Open a connection for `request`."""
-        origin = request.call.origin
-        count = self._count.get(origin, 0)
-        if count >= self._limit:
-            error = UpstreamError(Fault.FULL, f"all {self._limit} connections to the provider are busy")
-            self._loop.call_soon(request.failed, error)
-            return
-        self._count[origin] = count + 1
-        connection = _Connection(self, origin)
-        task = self._loop.create_task(self._dial(request, connection))
-        request.dial = task
-        self._dials.add(task)
-        task.add_done_callback(lambda t: self._dialled(t, connection))
-
-    def _dialled(self, task: asyncio.Task[None], connection: _Connection) -> None:
-        self._dials.discard(task)
-        if task.cancelled():  # perhaps before it had begun
-            connection.close()
-            self.forget(connection.origin, connection)
-
-    async def _dial(self, request: _Request, connection: _Connection) -> None:
-        call = request.call
-        error: UpstreamError | None = None
-        try:
-            async with asyncio.timeout(call.connect_timeout):
-                await self._dialer.connect(call.origin, lambda: connection)
-        except UpstreamError as e:
-            error = e
-        except TimeoutError:
-            error = UpstreamError(Fault.CONNECT_TIMEOUT, f"no connection within {call.connect_timeout:g} s")
-        except ssl.SSLError as e:
-            error = UpstreamError(Fault.TLS, str(e))
-        except OSError as e:
-            reason = os.strerror(e.errno) if e.errno is not None and e.errno > 0 else str(e)  # not the loop's own words
-            error = UpstreamError(Fault.REFUSED, reason)
-        except Exception as e:  # a host's name that cannot be one, say
-            error = UpstreamError(Fault.REFUSED, repr(e))
-        else:
-            if not connection.usable:
-                error = UpstreamError(Fault.RESET, "the connection was closed as soon as it was made")
-        request.dial = None
-        if error is not None:
-            connection.close()
-            self.forget(call.origin, connection)
-            request.failed(error)
-        elif request.aborted:
-            connection.close()
-        else:
-            connection.carry(request)
-
-    def keep(self, origin: tuple[str, str, int], connection: _Connection) -> None:
-        """`connection` is free for the next call."""
-        if self._closed:
-            connection.close()
-            return
-        connection.idle_since = self._loop.time()
-        self._idle.setdefault(origin, []).append(connection)
-
-    def forget(self, origin: tuple[str, str, int], connection: _Connection) -> None:
-        """`connection` is gone."""
-        idle = self._idle.get(origin)
-        if idle and connection in idle:
-            idle.remove(connection)
-        if connection.counted:
-            connection.counted = False
-            self._release(origin)
-
-    def _release(self, origin: tuple[str, str, int]) -> None:
-        left = self._count.get(origin, 0) - 1
-        if left > 0:
-            self._count[origin] = left
-        else:
-            self._count.pop(origin, None)
-
-    def tick(self, now: float) -> None:
-        """Close connections that were idle too long; `now` is the event loop's time."""
-        for connections in self._idle.values():
-            # the last ones in are the first ones out, so the oldest stand in front
-            while connections and now - connections[0].idle_since > self._keep_idle:
-                connections.pop(0).close()
-
-    def close(self) -> None:
-        """Close idle connections and stop dialling; calls under way are their owners' to abort."""
-        self._closed = True
-        for task in list(self._dials):
-            task.cancel()
-        for connections in self._idle.values():
-            while connections:
-                connections.pop().close()

@@ -41,6 +41,7 @@ TODAY = Capabilities(base64_images=re.compile("gpt-image.*"))
 PNG = b64encode(b"\x89PNG\r\n\x1a\n and so on, and on").decode()
 JPEG = b64encode(b"\xff\xd8\xff\xe0 and so on, and on").decode()
 WEBP = b64encode(b"RIFF\x00\x00\x00\x00WEBPVP8 ").decode()
+GIF = b64encode(b"GIF89a and so on, and on").decode()
 SVG = b64encode(b'<svg xmlns="http://www.w3.org/2000/svg"/>').decode()
 LARGE = ("image", "a.png", "image/png", b"\x89PNG" + b"x" * 100_000)
 SMALL = ("image", "b.png", "image/png", b"\x89PNGb")
@@ -222,6 +223,23 @@ def test_a_form(name: str) -> None:
     assert (plain.model, plain.choices, plain.stream, plain.addresses) == ("", 1, False, False)
 
 
+def test_a_markup_is_taken_as_a_mask_is() -> None:
+    """A file of the edits of GPT Image 2.5, in the official SDK."""
+    op = read_form(form([("prompt", "a")], SMALL, ("markup", "m.png", "image/png", b"markup")))
+    assert op.form is not None
+    again = read_back(b"".join(EDITS.build(op, "m", TODAY).chunks()), op.form.boundary)
+    assert [f.name for f in again.files] == ["image", "markup"]
+
+
+@pytest.mark.parametrize(("asked", "sent"), [("standard", "medium"), ("hd", "high"), ("high", "high")])
+def test_qualities_of_models_that_are_gone_in_a_form(asked: str, sent: str) -> None:
+    op = read_form(form([("prompt", "a"), ("quality", asked)], SMALL))
+    assert op.form is not None
+    for model, quality in (("gpt-image-x", sent), ("other", asked)):
+        again = read_back(b"".join(EDITS.build(op, model, TODAY).chunks()), op.form.boundary)
+        assert again.field("quality") == quality
+
+
 FIELDS = [("model", "theirs"), ("prompt", "żółty\r\nkot"), ("response_format", "url"), ("x-own", "1"), ("x-own", "2")]
 
 
@@ -259,7 +277,16 @@ def test_images_cannot_be_edited_where_they_are_drawn() -> None:
 
 @pytest.mark.parametrize(
     ("data", "kind"),
-    [(PNG, "png"), (JPEG, "jpeg"), (WEBP, "webp"), (SVG, "svg+xml"), ("AAAA", "png"), ("", "png"), ("AA", "png")],
+    [
+        (PNG, "png"),
+        (JPEG, "jpeg"),
+        (WEBP, "webp"),
+        (SVG, "svg+xml"),
+        (GIF, "gif"),
+        ("AAAA", "png"),
+        ("", "png"),
+        ("AA", "png"),
+    ],
 )
 def test_addresses_that_hold_the_image(data: str, kind: str) -> None:
     assert address_of(data) == f"data:image/{kind};base64,{data}"

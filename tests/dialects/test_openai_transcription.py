@@ -21,13 +21,14 @@ from dialects.media import (
     problem_of,
     read_back,
     refused,
+    stream_of,
     upstream_error_of,
     values,
     wrong,
 )
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, Problem
-from switchboard.core.events import Done, Metered, Passage, Text, Transcription
+from switchboard.core.events import Done, Event, Failed, Metered, Passage, Text, Transcription
 from switchboard.core.types import Form, Transcribe, Usage
 from switchboard.dialects.openai_transcription import (
     FORMATS,
@@ -310,8 +311,50 @@ def test_what_is_no_transcription(answer: bytes) -> None:
 def test_an_error_in_place_of_a_transcription() -> None:
     e = wrong(lambda: WIRE.passed(asked(), b'{"error": {"message": "no", "type": "invalid_request_error"}}', Meter()))
     assert (e.fault, e.status, e.message) == (Fault.EVENT, 400, "no")
-    assert wrong(WIRE.decoder(context()).eof).fault is Fault.PROTOCOL
     assert WIRE.error(413, {}, b"too large").status == 413
+
+
+DELTA = {"type": "transcript.text.delta", "delta": "Hel", "logprobs": []}
+LAST = {"type": "transcript.text.done", "text": "Hello", "usage": usage_out(Usage(5, 9))}
+STREAM = b": ping\n\n" + stream_of(DELTA, DELTA | {"delta": "lo"}, {"type": "transcript.text.segment", "x": 1}, LAST)
+
+
+def decoded(*pieces: bytes, **more: Any) -> list[Event]:
+    """What is read of a stream; `Failed` as the fault that it tells."""
+    decoder = WIRE.decoder(context(**more))
+    out: list[Event] = []
+    for p in pieces:
+        out += decoder.feed(p)
+    return [*out, *decoder.eof()]
+
+
+def test_a_stream_that_is_read() -> None:
+    wanted = [Text("Hel"), Text("lo"), Metered(Usage(5, 9)), Done()]
+    for at in range(len(STREAM) + 1):
+        assert decoded(STREAM[:at], STREAM[at:]) == wanted
+    assert decoded(STREAM + b"data: [DONE]\n\n") == wanted
+    assert decoded(stream_of(LAST | {"usage": None})) == [Done()]
+
+
+@pytest.mark.parametrize(
+    ("more", "fault"),
+    [
+        (b"", Fault.CUT),
+        (b"data: {", Fault.CUT),
+        (b"data: <html>\n\n", Fault.PROTOCOL),
+        (b"data: 5\n\n", Fault.PROTOCOL),
+        (b'data: {"type": "error", "error": {"message": "busy", "type": "rate_limit_error"}}\n\n', Fault.EVENT),
+        (b'data: {"type": "error", "message": "busy", "code": "rate_limit_exceeded"}\n\n', Fault.EVENT),
+        (b'data: {"error": {"message": "busy"}}\n\n', Fault.EVENT),
+        (b"data: " + b"x" * 2000, Fault.TOO_LARGE),
+    ],
+)
+def test_a_stream_that_fails_says_what_it_said(more: bytes, fault: Fault) -> None:
+    """What came before is not lost, in the same piece or not."""
+    for pieces in ([stream_of(DELTA), more], [stream_of(DELTA) + more]):
+        first, last = decoded(*pieces, max_event=1000)
+        assert first == Text("Hel")
+        assert isinstance(last, Failed) and last.error.fault is fault
 
 
 def test_the_documents_transcripts() -> None:

@@ -62,7 +62,8 @@ def test_a_stream_cut_at_every_byte(name: str) -> None:
         meter = Meter()
         t = wire.tap(context(), meter)
         assert t.feed(stream[:at]) + t.feed(stream[at:]) + t.eof() == stream
-        assert (t.phase, t.error, meter.counted) == (Phase.DONE, None, [Usage(3, 4)])
+        images = 1 if name in ("image", "edit") else 0
+        assert (t.phase, t.error, meter.counted) == (Phase.DONE, None, [Usage(3, 4, images=images)])
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -118,6 +119,16 @@ def test_the_meter_sees_what_passes() -> None:
     seconds, meter = tap()
     seconds.feed(stream_of(DONE | {"usage": {"type": "duration", "seconds": 7}}))
     assert meter.counted == [Usage(seconds=7.0)]
+
+
+def test_images_are_counted() -> None:
+    last = {"type": "image_generation.completed", "b64_json": "AAAA"}
+    meter = Meter()
+    t = OpenAIImages().tap(context(), meter)
+    t.feed(stream_of({"type": "image_generation.partial_image", "b64_json": "AA=="}, last | {"usage": USAGE}))
+    assert meter.counted[-1] == Usage(3, 4, images=1)
+    t.feed(stream_of(last))
+    assert meter.counted[-1].images == 2
 
 
 ERROR = {"message": "slowly", "type": "rate_limit_error", "code": "rate_limit_exceeded"}

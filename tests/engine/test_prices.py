@@ -44,7 +44,8 @@ async def test_what_is_spoken_is_counted_in_characters(shell: str) -> None:
         body = {"model": "tts-1", "input": "äöü" * 100, "voice": "alloy"}
         assert (await g.ask("/v1/audio/speech", body)).status == 200
         record = await g.record()
-        assert (record.usage.characters, record.cost) == (300, pytest.approx(300 * 15e-6))
+        assert record.usage.characters == 300
+        assert record.cost == pytest.approx(300 * 15e-6)
         assert "switchboard_characters_total{" in (await g.ask("/metrics", method="GET")).text
 
 

@@ -25,12 +25,17 @@ def form(fields: dict[str, str] | list[tuple[str, str]], *files: File) -> bytes:
 
 
 def heard(request: bytes) -> tuple[list[tuple[str, str]], list[File]]:
-    """The fields and files of a form that a provider was sent: `request` is all of it, its head too."""
+    """The fields and files of a form that a provider was sent: `request` is all of it, its head too, and nothing else."""
     head, _, body = request.partition(b"\r\n\r\n")
-    headers = dict(line.lower().split(b": ", 1) for line in head.split(b"\r\n")[1:])
-    assert int(headers[b"content-length"]) == len(body)
-    kind = next(line for line in head.split(b"\r\n") if line.lower().startswith(b"content-type: "))
-    boundary = boundary_of(kind[len(b"content-type: ") :])
+    line, *lines = head.decode().split("\r\n")
+    assert line.startswith("POST ") and line.endswith(" HTTP/1.1")
+    headers = dict(x.lower().split(": ", 1) for x in lines)
+    if headers.get("transfer-encoding") == "chunked":
+        assert "content-length" not in headers
+        body = unchunked(body)
+    assert int(headers.get("content-length", len(body))) == len(body)
+    kind = next(x for x in lines if x.lower().startswith("content-type: "))
+    boundary = boundary_of(kind.partition(": ")[2].encode())
     assert boundary is not None
     reader = FormReader(boundary)
     reader.feed(body)
@@ -38,3 +43,22 @@ def heard(request: bytes) -> tuple[list[tuple[str, str]], list[File]]:
     files = [(x.name, x.filename, x.content_type, b"".join(Upload((x.data,)).chunks())) for x in f.files]
     reader.close()
     return f.fields, files
+
+
+def unchunked(body: bytes) -> bytes:
+    """A body without the framing of HTTP's chunks, which has to be right to the last byte."""
+    out: list[bytes] = []
+    while True:
+        size, _, body = body.partition(b"\r\n")
+        length = int(size, 16)
+        assert body[length : length + 2] == b"\r\n"
+        if not length:
+            assert body == b"\r\n"
+            return b"".join(out)
+        out.append(body[:length])
+        body = body[length + 2 :]
+
+
+def in_chunks(*pieces: bytes) -> bytes:
+    """A body as a client sends it that does not know its length."""
+    return b"".join(b"%x\r\n%b\r\n" % (len(p), p) for p in (*pieces, b""))

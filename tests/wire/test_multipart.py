@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from switchboard.core.errors import Problem
 from switchboard.core.types import FilePart, Form, Segment, Upload
+from switchboard.wire import multipart
 from switchboard.wire.multipart import FileReader, FormReader, FormWriter, boundary_of, form_type
 
 MANY = settings(max_examples=300, deadline=None)
@@ -204,7 +205,7 @@ def test_how_many_parts_a_form_may_have() -> None:
 
 
 def test_how_large_the_fields_of_a_form_may_be() -> None:
-    most = 256 * 1024
+    most = multipart._FIELD_SIZE
     for values in ([most], [most // 2, most // 2]):
         assert read([form(*[field("a", "x" * n) for n in values])])[0] == [("a", "x" * n) for n in values]
     for values in ([most + 1], [most // 2, most // 2 + 1]):
@@ -217,9 +218,15 @@ def test_a_field_is_refused_as_soon_as_it_is_too_large() -> None:
     reader.feed(b"--" + BOUNDARY + CRLF + field("a", ""))
     with pytest.raises(Problem) as e:  # noqa: PT012  how far it is fed is what is asked
         for _ in range(10):
-            reader.feed(b"x" * 64 * 1024)
+            reader.feed(b"x" * (multipart._FIELD_SIZE // 4))
     assert e.value.status == 413
     reader.close()
+
+
+def test_samples_of_speakers_fit_into_fields() -> None:
+    """OpenAI's ``known_speaker_references[]``: four data URLs of sound, ten seconds each."""
+    samples = [field("known_speaker_references[]", "data:audio/wav;base64," + "A" * 640_000)] * 4
+    assert len(read([form(*samples, file("file", "a.wav", b"x"))])[0]) == 4
 
 
 # ---- anything at all

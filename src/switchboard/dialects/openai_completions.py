@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Problem
@@ -19,7 +19,7 @@ from switchboard.core.types import Generate, Lines, Native, Usage
 from switchboard.dialects import _openai_shapes as shapes
 from switchboard.dialects._openai_media import OpenAIErrors, read_members
 from switchboard.dialects.openai_chat import OpenAIDecoder, OpenAITap, error_body, meter_answer, usage_of, usage_out
-from switchboard.dialects.openai_chat.call import read_completion
+from switchboard.dialects.openai_chat.call import read_completion, with_usage
 from switchboard.dialects.openai_chat.encoder import DONE_EVENT
 from switchboard.dialects.openai_chat.request import MOST_CHOICES
 
@@ -38,6 +38,11 @@ _SHARED: Final = (
     "user",
     "stream_options",
 )
+
+
+_NULL: Final = (b"null",)
+#: Members that ask a chat for nothing where they hold these values, or never.
+_IDLE: Final = {"suffix": (b"null", b'""'), "best_of": (b"null", b"1")}
 
 
 class CompletionRequest(Struct):
@@ -73,9 +78,10 @@ def read_request(body: Any, raw: bytes) -> tuple[OpenAICompletions, Generate]:
         raise Problem("INVALID_REQUEST", f"n: must be at most {MOST_CHOICES}.", param="n")
     prompts = _prompts(request.prompt)
     text = prompts[0] if len(prompts) == 1 and isinstance(prompts[0], str) else None
-    for name in ("stream",):
-        members.pop(name, None)
-    lost = [n for n in ("suffix", "best_of", "logprobs") if _is_given(members.get(n))]
+    members.pop("stream", None)
+    lost = [
+        n for n, v in members.items() if n not in (*_SHARED, "prompt", "echo") and bytes(v) not in _IDLE.get(n, _NULL)
+    ]
     native = Native(NAME, members, None, lost=lost, bound="" if text is not None else "prompt")
     options = request.stream_options
     op = Generate(
@@ -103,8 +109,13 @@ def _prompts(value: str | list[Any]) -> list[Any]:
     return prompts
 
 
-def _is_given(value: Raw | None) -> bool:
-    return value is not None and bytes(value) not in (b"null", b"0", b"1", b'""')
+def _behind(said: str, prompt: Any) -> Any:
+    """`prompt` behind what the server `said`. Raises `Problem` for token ids, before which no text can stand."""
+    if isinstance(prompt, str):
+        return f"{said}\n\n{prompt}"
+    if all(isinstance(p, str) for p in prompt):
+        return [f"{said}\n\n{p}" for p in prompt]
+    raise Problem("FIELD_NOT_SUPPORTED", "prompt: token ids are not taken here.", param="prompt")
 
 
 class CompletionsEncoder:
@@ -185,12 +196,12 @@ class OpenAICompletions(OpenAIErrors):
                 members.pop(name, None)
             else:
                 members[name] = value
-        if op.prompt and not native.bound:
-            members["prompt"] = f"{op.prompt}\n\n{op.messages[-1]['content']}"
+        if op.prompt:
+            members["prompt"] = _behind(op.prompt, shapes.decode_any(native.members["prompt"]))
         if op.stream:
             members["stream"] = True
             if capabilities.stream_usage:
-                members["stream_options"] = {"include_usage": True}
+                members["stream_options"] = with_usage(members.get("stream_options"))
         else:
             members.pop("stream_options", None)
         return shapes.encode(members)

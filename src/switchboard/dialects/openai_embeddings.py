@@ -166,6 +166,7 @@ class OpenAIEmbeddings(OpenAIErrors):
 
     def answer(self, body: bytes) -> Embeddings:
         answer, data = _read(body)
+        data = sorted(data, key=lambda x: x.index)
         return Embeddings([_vector(x.embedding) for x in data], answer.usage.read() if answer.usage else None)
 
     def passed(self, op: Embed, body: bytes, meter: Meter) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from base64 import b64decode
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Literal
 
 import msgspec
@@ -40,7 +41,7 @@ _PARTIAL: Final = 3  # images before they are finished
 _LAST: Final = frozenset({"image_generation.completed", "image_edit.completed"})
 #: Qualities of models that are gone, as today's call them.
 _QUALITIES: Final = {"standard": "medium", "hd": "high"}
-_KINDS: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"<svg": "svg+xml"}
+_KINDS: Final = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"RIFF": "webp", b"GIF8": "gif", b"<svg": "svg+xml"}
 
 
 class ImagesRequest(Struct):
@@ -91,7 +92,7 @@ def read_form(form: Form) -> Draw:
     if not any(f.name in ("image", "image[]") for f in form.files):
         raise Problem("INVALID_REQUEST", "image: at least one image is needed.", param="image")
     for f in form.files:
-        if f.name not in ("image", "image[]", "mask"):
+        if f.name not in ("image", "image[]", "mask", "markup"):
             raise Problem("INVALID_REQUEST", f"{f.name[:64]}: no file of this name is taken.", param=f.name[:64])
         if not f.data.size:
             raise Problem("INVALID_REQUEST", f"{f.name}: the file is empty.", param=f.name)
@@ -129,7 +130,9 @@ def _check_count(value: int | None, name: str, least: int, most: int) -> None:
 
 def address_of(base64: str) -> str:
     """An address that holds the image itself."""
-    begin = b64decode(base64[:16] + "=" * (-len(base64[:16]) % 4))
+    begin = b""
+    with suppress(ValueError):  # of what is no base64 nobody can tell the kind
+        begin = b64decode(base64[:16] + "=" * (-len(base64[:16]) % 4))
     kind = next((k for magic, k in _KINDS.items() if begin.startswith(magic)), "png")
     return f"data:image/{kind};base64,{base64}"
 
@@ -209,7 +212,8 @@ class OpenAIImages(OpenAIErrors):
             if known in _QUALITIES:
                 members["quality"] = _QUALITIES[known]
             members.pop("response_format", None)  # there is only one, and addresses are made of it
-            if members.pop("style", None) is not None:
+            style = members.pop("style", None)
+            if style is not None and bytes(style) != b"null":
                 op.drop("style")
         return shapes.encode(members)
 
@@ -257,7 +261,7 @@ class OpenAIImageEdits(OpenAIImages):
         for name, value in op.form.fields:
             if name == "model" or (today and name == "response_format"):
                 continue
-            writer.field(name, value)
+            writer.field(name, _QUALITIES.get(value, value) if today and name == "quality" else value)
         for part in op.form.files:
             writer.file(part, part.filename or "image.png")
         return writer.body()

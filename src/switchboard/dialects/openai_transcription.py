@@ -6,6 +6,7 @@ with ``stream: true`` it is events (``transcript.text.delta``), the last with th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -26,7 +27,7 @@ from switchboard.dialects._openai_media import (
     told_error,
     typed_event,
 )
-from switchboard.dialects.openai_chat import error_body
+from switchboard.dialects.openai_chat import error_body, read_error
 from switchboard.wire.multipart import FormWriter, form_type
 from switchboard.wire.sse import EventSplitter, EventTooLargeError
 
@@ -137,7 +138,7 @@ def subtitles(answer: Transcription, format: str) -> str:  # noqa: A002  the fie
     """`answer` as text, srt or vtt."""
     if format == "text":
         return answer.text + "\n"
-    passages = answer.passages or [Passage(answer.text, 0.0, answer.duration or 0.0)]
+    passages = answer.passages or ([Passage(answer.text, 0.0, answer.duration or 0.0)] if answer.text else [])
     comma = "," if format == "srt" else "."
     blocks = []
     for n, p in enumerate(passages, 1):
@@ -219,21 +220,32 @@ class TranscriptDecoder:
     def feed(self, data: bytes) -> list[Event]:
         """Events that are whole with `data`. Raises `UpstreamError`."""
         out: list[Event] = []
+        error: UpstreamError | None = None
         try:
             frames = self._splitter.feed(data)
         except EventTooLargeError as e:
-            raise UpstreamError(Fault.TOO_LARGE, str(e)) from None
-        for frame in frames:
-            if frame.data is None or self._ended:
-                continue
-            event = decode(_events, frame.data, "an event of a transcription")
-            told_error(event.error)
-            if event.type == "transcript.text.delta":
-                out.append(Text(event.delta))
-            elif event.type == "transcript.text.done":
-                self._ended = True
-                out += [Metered(event.usage.read()), Done()] if event.usage is not None else [Done()]
+            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
+        try:
+            for frame in frames:
+                if frame.data is not None and not self._ended:
+                    self._read(frame.data, out)
+        except UpstreamError as e:
+            error = e
+        if error is not None and not self._ended:
+            self._ended = True
+            out.append(Failed(error))
         return out
+
+    def _read(self, data: bytes, out: list[Event]) -> None:
+        event = decode(_events, data, "an event of a transcription")
+        if event.type == "error" and event.error is UNSET:
+            raise read_error(data, Fault.EVENT)
+        told_error(event.error)
+        if event.type == "transcript.text.delta":
+            out.append(Text(event.delta))
+        elif event.type == "transcript.text.done":
+            self._ended = True
+            out += [Metered(event.usage.read()), Done()] if event.usage is not None else [Done()]
 
     def eof(self) -> list[Event]:
         """`Failed` where the last event is missing."""
@@ -306,6 +318,7 @@ class OpenAITranscription(OpenAIErrors):
 
 def _seconds(duration: float | str | None) -> float | None:
     try:
-        return float(duration) if duration is not None else None
+        seconds = float(duration) if duration is not None else None
     except ValueError:
         return None
+    return seconds if seconds is None or math.isfinite(seconds) else None

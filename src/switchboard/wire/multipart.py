@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _IN_MEMORY: Final = 1024 * 1024
 _FIELDS: Final = 128  # parts of a form
-_FIELD_SIZE: Final = 256 * 1024  # bytes of all fields together
+_FIELD_SIZE: Final = 8 * 1024 * 1024  # bytes of all fields together: samples of speakers are among them
 _CONTENT_TYPE: Final = re.compile(r"[\x20-\x7e]{1,200}")
 
 
@@ -175,11 +175,12 @@ class FormReader:
             self._form.fields[-1] = (name, _text(bytes(self._field), name))
             self._field = None
         elif self._file is not None:
-            self._file.data.growing = False
             self._file = None
 
     def _end(self) -> None:
         self._complete = True
+        for file in self._form.files:  # a provider that has been asked gets the end of its form only now
+            file.data.growing = False
 
 
 def _malformed(why: str) -> Problem:

@@ -38,7 +38,7 @@ def build_body(op: Generate, model: str, capabilities: Capabilities) -> bytes:
     if op.stream:
         members["stream"] = True
         if capabilities.stream_usage:
-            members["stream_options"] = _with_usage(options)
+            members["stream_options"] = with_usage(options)
         elif options is not None:
             members["stream_options"] = options
     return shapes.encode(members)
@@ -83,7 +83,8 @@ def _is_null(value: Any) -> bool:
 _USAGE_ASKED: Final = Raw(b'{"include_usage":true}')
 
 
-def _with_usage(options: Any) -> Any:
+def with_usage(options: Any) -> Any:
+    """``stream_options`` with usage asked for."""
     if options is None:
         return _USAGE_ASKED
     own = shapes.decode_any(options) if isinstance(options, Raw) else options

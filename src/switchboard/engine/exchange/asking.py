@@ -56,6 +56,11 @@ class Asking:
         """How many calls were made."""
         return self._plan.asked
 
+    @property
+    def takes_growing(self) -> bool:
+        """Whether the next target takes a file whose end is not there yet."""
+        return self._plan.target.provider.capabilities.uploads_grow
+
     def build(self, client: str, trace: Lines) -> Lines:
         """Make the call for the plan's target, for a client of the dialect `client`; `trace` goes along. Gives the header
         lines that the client is to be told. Raises `Problem`."""

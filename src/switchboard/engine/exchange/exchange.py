@@ -184,7 +184,7 @@ class Exchange:
         body = self._body.whole()
         if self._asking is None:
             self._ask(body)
-        elif isinstance(body, Form) and body.parts != self._forwarded:
+        elif isinstance(body, Form) and body.parts != self._forwarded and self._reply.first_byte is None:
             self._let_go()
             self._ask(body)
         else:
@@ -221,6 +221,9 @@ class Exchange:
         """Ask the plan's target. Raises `Problem`."""
         asking, client = self._asking, self._reply.dialect
         assert asking is not None and client is not None
+        if self._receiving and not asking.takes_growing:
+            self._asking, self._state = None, _READING  # the rest of the file has to come first
+            return
         self._reply.extra = self._admitted + asking.build(client.name, self._envelope.trace)
         self._state = _CALLING
         asking.send(paused=self._paused)

@@ -156,7 +156,8 @@ class UpstreamConnection(asyncio.Protocol):
             self._pool.write(self._transport, head)
             self._unsent = _chunked(body.chunks()) if body.growing else body.chunks()
             body.on_more = self._send_more
-            self._pool.later(self._send_more)  # behind the head
+            self._blocked = True  # what comes in this very turn waits as well
+            self._pool.later(self.resume_writing)  # behind the head
         if request.paused:
             self.pause_reading()
 

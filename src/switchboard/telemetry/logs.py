@@ -248,6 +248,7 @@ def attach(log: Log, level: str) -> Handler:
     root.handlers = [handler]
     root.setLevel(logging.WARNING)
     logging.getLogger("switchboard").setLevel(_LEVELS[level])
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it says of a form, its sender is told
     return handler
 
 

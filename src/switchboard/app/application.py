@@ -64,8 +64,8 @@ class Application:
         self.ledger.read_by(self.metrics.records)
         self.traces = self._make_traces(settings)
         self.state = operations.State(lambda: len(self.registry.open))
-        self.targets = Targets()
         self.prices = PriceBook()
+        self.targets = Targets(self.prices)
         self.ledger.priced_by(self.prices.price)
         self._configure_targets(settings)
         self._port: int | None = None
@@ -173,9 +173,7 @@ class Application:
         return self._rates[profile]
 
     def _build(self, settings: Settings) -> Runtime:
-        parts = Parts(
-            self.registry, self.ledger, self.log, self.targets, self.prices, self._pool, self._studio, self._rate
-        )
+        parts = Parts(self.registry, self.ledger, self.log, self.targets, self._pool, self._studio, self._rate)
         return build(settings, parts)
 
     def reload(self, settings: Settings) -> list[str]:

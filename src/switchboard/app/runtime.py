@@ -15,7 +15,6 @@ from switchboard.core.types import Operation, Timeouts
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
-from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.net.address import Networks, is_loopback, split_host
@@ -55,7 +54,6 @@ class Parts(Struct, frozen=True):
     ledger: Ledger
     log: Log
     targets: Targets
-    prices: PriceBook
     pool: Callable[[str | None], Transport]
     studio: Transport
     rate: Callable[[str, int], RequestRate]
@@ -73,7 +71,7 @@ def build(settings: Settings, parts: Parts) -> Runtime:
         for name, targets in settings.routes.items()
     }
     retirements = Retirements(settings.retired_models)
-    routing = Routing(providers, entries, retirements)
+    routing = Routing(providers, entries, retirements, parts.targets.found)
     chat_paths = ["/api/chat", "/api/v1/chat", *settings.chat.paths]
     closed = bool(settings.auth.access_key) or any(p.access_key for p in settings.profiles.values())
 
@@ -87,7 +85,6 @@ def build(settings: Settings, parts: Parts) -> Runtime:
             parts.rate(name, rate) if rate is not None else None,
             profile,
             routing,
-            parts.prices,
         )
         kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets)
         origins = own.origins if own is not None else []

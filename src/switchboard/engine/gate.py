@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from typing import Final
 
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Lines, Op, RequestHead
-from switchboard.engine.prices import PriceBook
 from switchboard.policy.authenticate import AccessKeys
 from switchboard.policy.metering import UsageMeter
 from switchboard.policy.profile import Profile, apply
@@ -18,7 +16,6 @@ from switchboard.policy.routing import Routing, Target
 
 _JSON: Final = b"application/json"
 _BARE: Final = re.compile(rb"(?:audio|video)/[a-z0-9.+-]+|application/(?:ogg|octet-stream)")
-_log: Final = logging.getLogger("switchboard.gate")
 
 
 class Gate:
@@ -30,14 +27,11 @@ class Gate:
         rate: RequestRate | None,
         profile: Profile,
         routing: Routing,
-        prices: PriceBook | None = None,
     ) -> None:
         self.keys = keys
         self._rate = rate
         self.profile = profile
         self.routing = routing
-        self._prices = prices or PriceBook()
-        self._told: set[str] = set()  # models that are gone or going, and that the log knows of
 
     def identify(self, head: RequestHead, peer: str) -> Caller:
         """Who asks, by the headers alone. Raises `Problem` (401)."""
@@ -50,8 +44,8 @@ class Gate:
         length = headers.get(b"content-length")
         if kind != _JSON and not _is_json(kind) and length != b"0":
             raise Problem("UNSUPPORTED_MEDIA_TYPE", "The body must be JSON: send content-type: application/json.")
-        if length is not None:
-            self._check_length(head, limit)
+        if length is not None and int(length) > limit:
+            raise _too_large(limit)
 
     def check_files(self, head: RequestHead, limit: int, *, bare: bool) -> None:
         """Whether the body is one that brings files, at most `limit` bytes: a form, or where `bare` sound by itself.
@@ -60,12 +54,9 @@ class Gate:
         if kind != b"multipart/form-data" and not (bare and _BARE.fullmatch(kind)):
             also = ", or sound with its own content type (audio/wav, say)" if bare else ""
             raise Problem("UNSUPPORTED_MEDIA_TYPE", f"The body must be a form: send multipart/form-data{also}.")
-        self._check_length(head, limit)
-
-    def _check_length(self, head: RequestHead, limit: int) -> None:
         length = head.headers.get(b"content-length")
         if length is not None and int(length) > limit:
-            raise Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
+            raise _too_large(limit)
 
     def admit(self, caller: Caller, at: float) -> Lines:
         """Count the request; gives the header lines that tell how many are left. Raises `Problem` (429)."""
@@ -85,15 +76,6 @@ class Gate:
         targets = self.routing.plan(op, self.profile, documents=documents)
         if targets[0].substituted:
             op.drop("model")
-        for t in targets:
-            self._prices.want(t)
-            if t.retired and t.retired not in self._told:
-                self._told.add(t.retired)
-                _log.warning("the model %s is retired; %s answers in its place", t.retired, t.model)
-            if t.ending is not None and t.model not in self._told:
-                self._told.add(t.model)
-                after = t.ending.successor or "nothing"
-                _log.warning("the model %s retires on %s; from then on %s answers", t.model, t.ending.day, after)
         apply(op, self.profile, documents=documents)
         return targets
 
@@ -105,3 +87,7 @@ class Gate:
 def _is_json(content_type: bytes) -> bool:
     kind = content_type.partition(b";")[0].strip().lower()
     return kind == _JSON or (kind.startswith(b"application/") and kind.endswith(b"+json"))
+
+
+def _too_large(limit: int) -> Problem:
+    return Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")

@@ -11,6 +11,7 @@ from switchboard.policy.routing import Target
 from switchboard.telemetry.records import Record
 
 _MOST: Final = 4096  # models whose prices are kept; clients may name models as they like
+_UNKNOWN: Final = Price(())  # stands for one that is being looked up
 _log: Final = logging.getLogger("switchboard.prices")
 
 
@@ -46,12 +47,15 @@ class PriceBook:
 
     def price(self, record: Record) -> bool:
         """Put its cost into `record`. False: its price is being looked up."""
+        if not record.model:
+            return True
         key = (record.provider, record.model)
-        price = self._known.get(key)
+        price = self._known.get(key, _UNKNOWN)
+        if price is _UNKNOWN:
+            return key not in self._asked
         if price is not None:
             record.cost = price.cost(record.usage)
-            return True
-        return key in self._known or key not in self._asked
+        return True
 
     def close(self) -> None:
         """Look nothing up any more."""

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 from switchboard.core.errors import Fault, UpstreamError
+from switchboard.engine.prices import PriceBook
 from switchboard.policy.circuit import CircuitPolicy, Circuits
 from switchboard.policy.retry import RetryPolicy, elsewhere, wait_before
 from switchboard.policy.routing import Target
@@ -17,13 +18,28 @@ _log: Final = logging.getLogger("switchboard.targets")
 
 
 class Targets:
-    """Told of every call; asked in which order to call, and whether once more. A reload changes the policies."""
+    """Told of every call; asked in which order to call, and whether once more. A reload changes the policies. `prices` are
+    looked up of whatever may be asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, prices: PriceBook | None = None) -> None:
+        self._prices = prices or PriceBook()
+        self._told: set[str] = set()  # models that are gone or going, and that the log knows of
         self.retry = RetryPolicy()
         self.circuits = Circuits(CircuitPolicy())
         self._random = random.Random()  # noqa: S311  it spreads waits
         self._attempts: dict[tuple[str, str, str], int] = {}
+
+    def found(self, targets: Sequence[Target]) -> None:
+        """`targets` may be asked from now on: say in the log, once, which of their models are gone or going."""
+        for t in targets:
+            self._prices.want(t)
+            if t.retired and t.retired not in self._told:
+                self._told.add(t.retired)
+                _log.warning("the model %s is retired; %s answers in its place", t.retired, t.model)
+            if t.ending is not None and t.model not in self._told:
+                self._told.add(t.model)
+                after = t.ending.successor or "nothing"
+                _log.warning("the model %s retires on %s; from then on %s answers", t.model, t.ending.day, after)
 
     def order(self, targets: Sequence[Target], at: float) -> Sequence[Target]:
         """`targets`, those behind that are to be left alone at `at` (monotonic)."""

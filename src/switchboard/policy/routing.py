@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Raw, Struct
@@ -60,14 +60,17 @@ class _Choice(Struct, frozen=True):
 
 
 class Routing:
-    """Finds targets among `providers`. `routes` are names that lead to several, in order."""
+    """Finds targets among `providers`. `routes` are names that lead to several, in order. `found` is told of targets when a
+    name is asked for the first time, and now and then again."""
 
     def __init__(
         self,
         providers: Mapping[str, Provider],
         routes: Mapping[str, Sequence[Entry]] | None = None,
         retirements: Retirements | None = None,
+        found: Callable[[Sequence[Target]], None] | None = None,
     ) -> None:
+        self._on_found = found or (lambda targets: None)
         self.providers = providers
         self._entries = routes or {}
         self._retirements = retirements or Retirements()
@@ -179,6 +182,7 @@ class Routing:
         known = self._known.get(key)
         if known is None:
             known = self._find(asked, profile, documents, operation)
+            self._on_found(known.targets)
             if len(self._known) < _REMEMBERED:
                 self._known[key] = known
         return known

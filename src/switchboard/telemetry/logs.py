@@ -134,6 +134,7 @@ class Log:
         detail = self._mask(r.detail) if r.detail else ""
         if self._human:
             return self._human_record(r, detail)
+        u = r.usage
         return (
             _encode(
                 _Line(
@@ -152,15 +153,15 @@ class Log:
                     r.dialect,
                     r.provider,
                     self._masked(r.model),
-                    r.tokens_in,
-                    r.tokens_out,
-                    r.tokens_estimated,
+                    u.input,
+                    u.output,
+                    u.estimated,
                     r.attempts,
                     r.error,
                     detail,
-                    r.usage.characters,
-                    round(r.usage.seconds, 3) if r.usage.seconds else None,
-                    r.usage.images,
+                    u.characters,
+                    round(u.seconds, 3) if u.seconds else None,
+                    u.images,
                     None if r.cost is None else round(r.cost, 8),
                 )
             )

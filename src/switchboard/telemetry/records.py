@@ -93,11 +93,10 @@ class Ledger:
         self._waiting.clear()
         priced = self._priced
         if priced is not None:
-            ready: list[Record] = []
-            late: list[Record] = []
-            for r in batch:
-                (ready if priced(r) or last else late).append(r)
-            self._waiting.extend(late)
-            batch = ready
+            late = [r for r in batch if not priced(r)]
+            if late and not last:
+                self._waiting.extend(late)
+                waits = {id(r) for r in late}
+                batch = [r for r in batch if id(r) not in waits]
         for reader in self._readers:
             reader(batch)

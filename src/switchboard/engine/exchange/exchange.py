@@ -99,7 +99,7 @@ class Exchange:
         self._reply = Reply(down, surface, envelope, self._began)
         self._continue = down.continue_
         self._state = _READING
-        self._body: Body = InMemory(kit.limits.body)
+        self._body: Body | None = None  # most come in one piece, and need none
         self._caller: Caller | None = None
         self._admitted: Lines = b""  # how much of the rate limit is left
         self._op: Op | None = None
@@ -140,13 +140,20 @@ class Exchange:
         if not self._receiving:
             return
         try:
+            body = self._body
+            if body is None:
+                if end and len(data) <= self._kit.limits.body:  # all there is
+                    self._receiving = False
+                    self._ask(data)
+                    return
+                body = self._body = InMemory(self._kit.limits.body)
             if data:
-                self._body.add(data)
+                body.add(data)
             if end:
                 self._receiving = False
-                self._received()
+                self._received(body)
             elif self._surface.files:
-                self._forward()
+                self._forward(body)
         except Problem as p:
             self._fail(p, Outcome.REFUSED)
         except Exception as e:
@@ -178,10 +185,10 @@ class Exchange:
 
     # ---- to the provider
 
-    def _received(self) -> None:
+    def _received(self, collected: Body) -> None:
         """The body is whole. Where a provider was asked before, it gets the rest, or, if that changes what is asked, all of
         it anew."""
-        body = self._body.whole()
+        body = collected.whole()
         if self._asking is None:
             self._ask(body)
         elif isinstance(body, Form) and body.parts != self._forwarded and self._reply.first_byte is None:
@@ -190,9 +197,9 @@ class Exchange:
         else:
             self._asking.more()
 
-    def _forward(self) -> None:
+    def _forward(self, collected: Body) -> None:
         """Send a file on while it comes in, if the provider takes that."""
-        form = self._body.begun
+        form = collected.begun
         if self._asking is not None:
             self._asking.more()
         elif form is not None and form.parts != self._forwarded:
@@ -478,7 +485,8 @@ class Exchange:
         if answered and target is not None:
             self._kit.targets.answered(target)
         self._receiving = False
-        self._body.close()
+        if self._body is not None:
+            self._body.close()
         self._kit.ledger.put(
             Record(
                 time.time(),

@@ -12,9 +12,9 @@ from switchboard.policy.routing import Target
 
 
 class Plan:
-    """The `order` of targets, and how far it has come. `asked` counts calls."""
+    """The `order` of targets, and how far it has come. `target` is the one to ask now; `asked` counts calls."""
 
-    __slots__ = ("_index", "_keys", "_order", "_rounds", "asked")
+    __slots__ = ("_index", "_keys", "_order", "_rounds", "asked", "target")
 
     def __init__(self, order: Sequence[Target]) -> None:
         self._order = order
@@ -22,11 +22,7 @@ class Plan:
         self._keys = 1  # of the current target that were tried
         self._rounds = 1
         self.asked = 0
-
-    @property
-    def target(self) -> Target:
-        """The one to ask now."""
-        return self._order[self._index]
+        self.target: Target = order[0]
 
     def skip(self) -> bool:
         """Pass over the current target. False where it is the last."""
@@ -34,6 +30,7 @@ class Plan:
             return False
         self._index += 1
         self._keys = 1
+        self.target = self._order[self._index]
         return True
 
     def after(self, error: UpstreamError, call: Call, targets: Targets) -> float | None:
@@ -49,4 +46,5 @@ class Plan:
             self._rounds += 1
             self._index = 0
             self._keys = 1
+            self.target = self._order[0]
         return wait

@@ -25,9 +25,11 @@ _POLICY: Final = (
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _HEADERS: Final = {"content-security-policy": _POLICY, "x-content-type-options": "nosniff"}
-#: The first page has no script and no style of its own in it.
+#: The first page has no script and no style of its own in it; images may lie where a provider has put them.
 _PAGE: Final = {"app.js": "text/javascript; charset=utf-8", "style.css": "text/css; charset=utf-8"}
-_PAGE_HEADERS: Final = _HEADERS | {"content-security-policy": _POLICY.replace(" 'unsafe-inline'", "")}
+_PAGE_HEADERS: Final = _HEADERS | {
+    "content-security-policy": _POLICY.replace(" 'unsafe-inline'", "").replace("data:", "data: https:")
+}
 
 _DOCS: Final = """<!doctype html>
 <html lang="en">

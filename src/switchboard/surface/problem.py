@@ -13,6 +13,8 @@ from switchboard.dialects.anthropic_messages import error_type
 from switchboard.dialects.openai_chat import error_body
 
 _encode: Final = msgspec.json.Encoder().encode
+#: The paths of the access-key service.
+_ACCESS_KEY: Final = frozenset({"/auth", "/chat", "/completion", "/images/generate", "/embeddings", "/models"})
 _JSON: Final[Lines] = b"content-type: application/json\r\n"
 
 
@@ -81,4 +83,6 @@ def for_path(path: str, problem: Problem, request_id: str) -> tuple[int, Lines, 
         return anthropic(problem, request_id)
     if path == "/v1" or path.startswith("/v1/"):
         return openai(problem, request_id)
+    if path in _ACCESS_KEY:
+        return detailed(problem, request_id)
     return common(problem, request_id)

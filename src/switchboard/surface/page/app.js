@@ -2,8 +2,9 @@
 
 const TOKEN = "switchboard.token";
 const at = (id) => document.getElementById(id);
-const messages = [];
+let messages = [];
 let answering = null; // what stops the answer that comes in
+let session = new AbortController(); // what stops everything when somebody logs out
 
 class Refused extends Error {}
 
@@ -12,7 +13,13 @@ async function ask(path, body, signal) {
   const token = localStorage.getItem(TOKEN);
   if (token) headers.authorization = `Bearer ${token}`;
   if (body) headers["content-type"] = "application/json";
-  const answer = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body), signal });
+  const ends = signal ? AbortSignal.any([session.signal, signal]) : session.signal;
+  const answer = await fetch(path, {
+    method: body ? "POST" : "GET",
+    headers,
+    body: body && JSON.stringify(body),
+    signal: ends,
+  });
   if (answer.ok) return answer;
   const { error } = await answer.json().catch(() => ({}));
   const text = error?.message ?? `The server answered ${answer.status}.`;
@@ -25,8 +32,9 @@ async function ask(path, body, signal) {
 
 function logOut(text = "") {
   localStorage.removeItem(TOKEN);
-  answering?.abort();
-  messages.length = 0;
+  session.abort();
+  session = new AbortController();
+  messages = [];
   at("conversation").replaceChildren();
   at("pictures").replaceChildren();
   at("app").hidden = at("logout").hidden = true;
@@ -53,6 +61,7 @@ function onSubmit(form, work) {
   at(form).addEventListener("submit", async (event) => {
     event.preventDefault();
     const button = at(form).querySelector("button");
+    if (button.disabled) return;
     told(form, "");
     button.disabled = true;
     try {
@@ -71,6 +80,7 @@ function said(role, text) {
   box.className = role;
   box.textContent = text;
   at("conversation").append(box);
+  box.scrollIntoView({ block: "nearest" });
   return box;
 }
 
@@ -100,21 +110,25 @@ onSubmit("login", async () => {
 });
 
 onSubmit("chat", async () => {
+  const conversation = messages;
   const text = at("message").value;
   at("message").value = "";
-  messages.push({ role: "user", content: text });
+  conversation.push({ role: "user", content: text });
   said("user", text);
   const box = said("assistant", "");
   answering = new AbortController();
   at("stop").hidden = false;
   try {
     const model = at("model").value;
-    const body = { messages, stream: true, ...(model && { model }) };
-    for await (const piece of pieces(await ask("/chat", body, answering.signal))) box.textContent += piece;
+    const body = { messages: conversation, stream: true, ...(model && { model }) };
+    for await (const piece of pieces(await ask("/chat", body, answering.signal))) {
+      box.textContent += piece;
+      box.parentElement.scrollTop = box.parentElement.scrollHeight;
+    }
   } finally {
     answering = null;
     at("stop").hidden = true;
-    if (box.textContent) messages.push({ role: "assistant", content: box.textContent });
+    if (box.textContent) conversation.push({ role: "assistant", content: box.textContent });
     else box.remove();
   }
 });
@@ -140,5 +154,7 @@ at("stop").addEventListener("click", () => answering?.abort());
 at("logout").addEventListener("click", () => logOut());
 
 enter().catch((error) => {
-  if (!(error instanceof Refused)) logOut(error.message);
+  if (error instanceof Refused) return;
+  at("login").hidden = false; // the token may be good yet: it stays
+  told("login", error.message);
 });

@@ -36,8 +36,9 @@ FIELDS = {"model": "m", "prompt": "a"}
 
 
 def settings_for(up: ScriptServer | SlowServer, **more: Any) -> dict[str, Any]:
+    row = {"base_url": up.base_url, "transcription_model": "m", "image_model": "m", "chunked_uploads": True}
     return {
-        "providers": {"up": {"base_url": up.base_url, "transcription_model": "m", "image_model": "m"}},
+        "providers": {"up": row},
         "chat": {"provider": "up", "model": "m"},
         "retry": {"attempts": 1},
     } | more

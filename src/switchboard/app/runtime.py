@@ -149,6 +149,7 @@ def make_provider(
         lacks=frozenset(row.lacks),
         defaults=default_models(kind, row),
         apis=None if row.apis is None else tuple(row.apis),
+        chunked_uploads=row.chunked_uploads,
         region=row.region or "",
         api_version=row.api_version,
         key_style=row.key_style,

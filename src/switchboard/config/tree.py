@@ -226,6 +226,10 @@ class ProviderSettings(_Section):
         None,
         description="OpenAI-like ones: what it has besides chat completions, embeddings, images and sound; the rest is translated.",
     )
+    chunked_uploads: bool | None = Field(
+        None,
+        description="Whether it takes files whose length is not told when they begin, so that they go on while they come in; by default openai and azure do.",
+    )
     region: str | None = Field(None, description="azure_speech: the region of the resource: westeurope.")
     api_version: str | None = Field(
         None, description="azure: a date asks by deployment (/openai/deployments/…); by default the v1 form is used."

@@ -6,7 +6,6 @@ the usage; no ``[DONE]`` follows.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -183,8 +182,3 @@ class NoDecoder:
 def typed_event(event: dict[str, Any]) -> bytes:
     """One event of such a stream."""
     return b"data: " + shapes.encode(event) + b"\n\n"
-
-
-def joined(pieces: Sequence[bytes]) -> bytes:
-    """`pieces` in one."""
-    return pieces[0] if len(pieces) == 1 else b"".join(pieces)

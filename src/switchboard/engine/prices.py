@@ -53,8 +53,11 @@ class PriceBook:
         price = self._known.get(key, _UNKNOWN)
         if price is _UNKNOWN:
             return key not in self._asked
-        if price is not None:
-            record.cost = price.cost(record.usage)
+        used = record.usage
+        # sound that is paid by tokens, and nobody has counted them
+        unknown = used.characters and used.estimated and price is not None and not price.steps[0][1].characters
+        if price is not None and not unknown:
+            record.cost = price.cost(used)
         return True
 
     def close(self) -> None:

@@ -433,5 +433,5 @@ class WorkerTransport:
         if isinstance(call.body, bytes):
             return self._pool.send(call.body, None, sink)
         job, *rest = call.body.pieces
-        assert isinstance(job, bytes)
+        assert isinstance(job, bytes) and not call.body.growing
         return self._pool.send(job, Upload(tuple(rest)), sink)

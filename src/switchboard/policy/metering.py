@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from switchboard.core.types import Op, Outcome, Speak, Usage, estimated_tokens
+
+_UNANSWERED: Final = (Outcome.REFUSED, Outcome.UPSTREAM_ERROR)
 
 
 class UsageMeter:
@@ -26,6 +30,9 @@ class UsageMeter:
 
     def settle(self, why: Outcome) -> Usage:
         if self._settled is None:
+            if self._counted is None and why in _UNANSWERED:
+                self._settled = Usage(estimated=True)  # nobody has done anything
+                return self._settled
             self._settled = self._counted or self._estimate()
             if isinstance(self._op, Speak):
                 self._settled.characters = len(self._op.text)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Final
 
 PREFIX: Final = b"sbt_"
@@ -26,7 +27,12 @@ class Tokens:
 
     def __init__(self, keys: Sequence[bytes], profile: str) -> None:
         self._profile = profile.encode()
-        self._keys = [hmac.digest(k, _PURPOSE, "sha256") for k in keys]
+        self._secrets = keys
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        """Made with effort, so that a token that got lost is no quick way to guess its key; once, when they are needed."""
+        return [hashlib.scrypt(k, salt=_PURPOSE, n=2**14, r=8, p=1, dklen=32) for k in self._secrets]
 
     def issue(self, index: int, expires: int) -> str:
         """A token for the key number `index`, good until `expires` (seconds since the epoch)."""
@@ -43,7 +49,7 @@ class Tokens:
         if len(parts) != 3 or not parts[1].isdigit() or len(parts[1]) > 12:
             return None
         found = None
-        for i in range(len(self._keys)):
+        for i in range(len(self._secrets)):
             if hmac.compare_digest(mac, self._mac(i, body)):
                 found = i
         return found if found is not None and at < int(parts[1]) else None

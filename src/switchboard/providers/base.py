@@ -23,7 +23,8 @@ class Row(Struct, frozen=True):
 
     `keys` are tried in order; `headers` are sent with every call; `lacks` are features that it does not have
     (`core.capabilities.FEATURES`). `defaults` are the models that answer where nobody names one. The rest counts for some
-    kinds of provider: `apis` are further wires that it speaks, `api_version` and `key_style` are for Azure, `region` for
+    kinds of provider: `apis` are further wires that it speaks, `chunked_uploads` whether it takes files
+    of unknown length, `api_version` and `key_style` are for Azure, `region` for
     Azure Speech, `pace` (seconds between two words) for the offline one.
     """
 
@@ -37,6 +38,7 @@ class Row(Struct, frozen=True):
     lacks: frozenset[str] = frozenset()
     defaults: Mapping[Operation, str] = {}
     apis: tuple[str, ...] | None = None
+    chunked_uploads: bool | None = None
     region: str = ""
     api_version: str | None = None
     key_style: KeyStyle = "api-key"
@@ -120,7 +122,9 @@ class HttpProvider:
         if hasattr(self, "chat"):
             self.wires = {Operation.GENERATE: {self.chat.name: self.chat}}
         if row.lacks:
-            self.capabilities = _without(self.capabilities, row.lacks)
+            self.capabilities = _with(self.capabilities, lacks=self.capabilities.lacks | row.lacks)
+        if row.chunked_uploads is not None:
+            self.capabilities = _with(self.capabilities, uploads_grow=row.chunked_uploads)
 
     # ---- what a provider says of itself
 
@@ -208,6 +212,6 @@ def _over(head: Lines, lines: Lines) -> Lines:
     return head + lines
 
 
-def _without(capabilities: Capabilities, lacks: frozenset[str]) -> Capabilities:
+def _with(capabilities: Capabilities, **changed: Any) -> Capabilities:
     values = {n: getattr(capabilities, n) for n in Capabilities.__struct_fields__}
-    return Capabilities(**values | {"lacks": capabilities.lacks | lacks})
+    return Capabilities(**values | changed)

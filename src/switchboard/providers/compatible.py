@@ -13,7 +13,7 @@ from switchboard.providers.openai_like import OpenAILike
 class CompatibleProvider(OpenAILike):
     """An OpenAI-compatible server."""
 
-    capabilities = Capabilities(top_k=True, uploads_grow=True)
+    capabilities = Capabilities(top_k=True)
     apis = ("completions",)
     key_needed = False
 

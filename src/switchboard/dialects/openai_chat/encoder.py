@@ -23,6 +23,7 @@ from switchboard.core.events import (
     ToolCallArguments,
     ToolCallBegin,
 )
+from switchboard.core.masking import mask_secrets
 from switchboard.core.ports import Context
 from switchboard.core.types import Lines, Usage
 from switchboard.dialects import _openai_shapes as shapes
@@ -137,13 +138,18 @@ def usage_out(usage: Usage) -> shapes.UsageOut:
     return shapes.UsageOut(usage.input, usage.output, usage.input + usage.output, details, spent)
 
 
+def _masked(text: str | None) -> str | None:
+    """A provider's word without what looks like a key."""
+    return None if text is None else mask_secrets(text, ())
+
+
 def error_body(problem: Problem) -> dict[str, Any]:
     """OpenAI's error object for `problem`: the provider's own type and code where its refusal is passed on."""
     u = problem.upstream
     code: str | None = problem.code.lower()
     return {
         "message": problem.message,
-        "type": (u and u.type) or problem.type,
-        "param": u.param if u else problem.param,
-        "code": u.code if u else code,
+        "type": (u and _masked(u.type)) or problem.type,
+        "param": _masked(u.param) if u else problem.param,
+        "code": _masked(u.code) if u else code,
     }

@@ -1,4 +1,4 @@
-"""The Exchange: one request of the operation *generate*, from its head to its settlement.
+"""The Exchange: one request, whatever it asks for, from its head to its settlement.
 
 Everything here happens in callbacks and returns at once. The client's shell calls `start`, `on_body`, `client_left`,
 `pause` and `resume`; the upstream's transport calls the `_Attempt` that was made for it; the registry calls `tick`. The

@@ -1,4 +1,4 @@
-"""The Exchange: one request of the operation *generate*, from its head to its settlement.
+"""The Exchange: one request, whatever it asks for, from its head to its settlement.
 
 Everything here happens in callbacks and returns at once. The client's shell calls `start`, `on_body`, `client_left`,
 `pause` and `resume`; the upstream's transport calls the `Attempt` that was made for it; the registry calls `tick`. The
@@ -26,12 +26,12 @@ from switchboard.core.types import (
     Caller,
     Envelope,
     Form,
-    Generate,
     Headers,
     Lines,
     Op,
     Outcome,
     RequestHead,
+    Speak,
     Usage,
     header,
 )
@@ -241,7 +241,8 @@ class Exchange:
         Never once there was content."""
         asking, at = self._asking, now()
         assert asking is not None
-        self._kit.targets.failed(asking.target, error, at)
+        if not self._receiving:  # else it may be the client's slowness that it could not bear
+            self._kit.targets.failed(asking.target, error, at)
         if self._reply.first_byte is not None:
             return False
         wait = asking.after(error)
@@ -410,8 +411,8 @@ class Exchange:
         assert self._asking is not None
         self._asking.ended()
         try:
-            # a text says itself when it is whole; of sound only HTTP knows
-            if self._state is _STREAMING and error.fault is Fault.CUT and isinstance(self._op, Generate):
+            # what is told in events says itself when it is whole; of sound only HTTP knows
+            if self._state is _STREAMING and error.fault is Fault.CUT and not isinstance(self._op, Speak):
                 assert self._pipe is not None
                 out = self._pipe.eof()
                 if self._pipe.phase is _DONE:  # all that matters had come
@@ -536,6 +537,10 @@ class Exchange:
         times = asking.target.provider.timeouts
         if self._receiving:
             asking.began = self._last_in = at  # it is the client that takes its time
+            if at - self._began > times.total:
+                text = f"The body took more than {times.total:g} s to arrive."
+                self._fail(Problem("REQUEST_TIMEOUT", text), Outcome.TIMEOUT)
+            return
         if at - self._began > times.total:
             text = f"the whole answer took more than {times.total:g} s"
             self._timed_out(text, Outcome.TIMEOUT)

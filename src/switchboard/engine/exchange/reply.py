@@ -104,6 +104,8 @@ class Reply:
         To be called when the exchange is over.
         """
         down = self._down
+        if self._surface.documents:
+            problem.upstream = None  # no provider's words there
         if self.head_sent:
             last = out + self.encoder.error(problem)
             return lambda: down.fail(last)

@@ -289,7 +289,7 @@ class UpstreamConnection(asyncio.Protocol):
         unsent, self._unsent = self._unsent is not None, None
         if not self._reusable or unsent or (self._transport is not None and self._transport.get_write_buffer_size()):
             if self._transport is not None:  # an answer before the end of its request leaves nothing to go on with
-                self._transport.close()
+                self._transport.abort()
         elif current is request:
             self.resume_reading()
             self.reused = True

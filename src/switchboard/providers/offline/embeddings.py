@@ -20,6 +20,8 @@ HASHED: Final = "hashed-words"
 _LENGTH: Final = 256
 _LONGEST: Final = 4096
 _WORD: Final = re.compile(r"\w+")
+_CHARACTERS: Final = 50_000
+_NUMBERS: Final = 500_000
 _ROWS: Final = 4  # numbers that one feature adds to
 
 
@@ -56,6 +58,13 @@ def embed(body: bytes) -> Script:
     texts: list[Any] = [given] if isinstance(given, str) or ids else list(given)
     readable = [t if isinstance(t, str) else " ".join(map(str, t)) for t in texts]
     length = min(request.dimensions or _LENGTH, _LONGEST)
+    # it is done in the server's own process: no more than some hundredths of a second's work
+    if sum([len(t) for t in readable]) > _CHARACTERS or len(readable) * length > _NUMBERS:
+        text = f"input: at most {_CHARACTERS} characters and {_NUMBERS} numbers at once are taken offline."
+        error = {"message": text, "type": "invalid_request_error", "param": "input", "code": "too_much"}
+        yield Head(400, {b"content-type": b"application/json"})
+        yield msgspec.json.encode({"error": error})
+        return
     data = [{"object": "embedding", "index": i, "embedding": vector(t, length)} for i, t in enumerate(readable)]
     words = sum([len(t.split()) for t in readable])
     usage = {"prompt_tokens": words, "total_tokens": words}

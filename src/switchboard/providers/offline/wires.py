@@ -17,8 +17,9 @@ class OfflineSpeech(OpenAISpeech):
     def build(self, op: Speak, model: str, capabilities: Capabilities) -> bytes:
         voice = op.voice or "alloy"
         check_voice(voice, capabilities)
-        if "instructions" in op.members:
-            op.drop("instructions")
+        for name in op.members:
+            if name not in _SPOKEN:
+                op.drop(name)
         return jobs.encode(jobs.Speak(op.text, voice, op.format, op.speed, model))
 
 
@@ -31,6 +32,9 @@ class OfflineTranscription(OpenAITranscription):
         if op.format == "diarized_json":
             text = "response_format: the offline recogniser cannot tell who speaks."
             raise Problem("INVALID_REQUEST", text, param="response_format")
+        for name, _ in op.form.fields:
+            if name.removesuffix("[]") not in _HEARD:
+                op.drop(name)
         job = jobs.Transcribe(op.language, model=model, stream=op.stream, max_bytes=op.file.data.size)
         return Upload((jobs.encode(job), op.file.data))
 
@@ -52,4 +56,6 @@ class OfflineImages(OpenAIImages):
         return jobs.encode(jobs.Draw(op.prompt, op.size, op.choices))
 
 
+_SPOKEN = frozenset({"input", "voice", "response_format", "speed", "stream_format"})
+_HEARD = frozenset({"model", "language", "response_format", "stream", "timestamp_granularities"})
 _KNOWN = frozenset({"prompt", "n", "size", "stream", "response_format"})

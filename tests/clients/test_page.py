@@ -158,8 +158,10 @@ def test_the_newest_text_stays_in_sight(page: Page, unlocked: str) -> None:
     answer = page.locator("#conversation .assistant")
     expect(answer).to_contain_text("line-49", timeout=15_000)
     expect(page.get_by_role("button", name="Stop")).to_be_hidden()
-    expect(page.get_by_label("Message")).to_be_in_viewport()
-    expect(page.get_by_role("button", name="Send")).to_be_in_viewport()
+    expect(page.get_by_label("Message")).to_be_in_viewport(ratio=1)
+    expect(page.get_by_role("button", name="Send")).to_be_in_viewport(ratio=1)
+    bottom = "(box) => box.lastElementChild.getBoundingClientRect().bottom - box.getBoundingClientRect().bottom"
+    assert page.locator("#conversation").evaluate(bottom) < 2
 
 
 def test_stop(page: Page, locked: str, shot: Callable[[str], None]) -> None:

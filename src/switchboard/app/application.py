@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Mapping
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from switchboard.telemetry.traces import Traces
 
 _log = logging.getLogger("switchboard.app")
+_PREWARM_AFTER = 1.5  # seconds
 #: Settings that hold from the start to the end of a process.
 _FIXED = ("host", "port", "tls", "data_dir", "shutdown", "traces")
 
@@ -71,6 +73,7 @@ class Application:
         self._port: int | None = None
         self._rates: dict[str, RequestRate] = {}
         self.workers = WorkerPool(jobs.MODULE)
+        self._prewarming: asyncio.TimerHandle | None = None
         self._studio = WorkerTransport(self.workers)
         self._pools: dict[str | None, UpstreamPool] = {}
         self.reloads = {"ok": 0, "failed": 0}
@@ -130,7 +133,8 @@ class Application:
         self._port = port
         self.registry.start()
         if self.runtime.profile.default(Operation.SPEAK).provider == "offline":
-            self.workers.prewarm()  # so that the first sentence does not wait for a process
+            # so that the first sentence does not wait for a process; nor does the server's start
+            self._prewarming = asyncio.get_running_loop().call_later(_PREWARM_AFTER, self.workers.prewarm)
 
     @property
     def port(self) -> int:
@@ -153,6 +157,8 @@ class Application:
         self.registry.close()
         for pool in self._pools.values():
             pool.close()
+        if self._prewarming is not None:
+            self._prewarming.cancel()
         self.workers.close()
         self.ledger.flush(last=True)
         self.prices.close()

@@ -342,8 +342,10 @@ class WorkerPool:
             self._reaper = loop.call_later(_REAP_EVERY, self._reap)
         if self._closed:
             return
-        if not child.ready and not self._children:
+        if not child.ready and not any(c.ready for c in self._children):
             self._refuse(child.why)
+            for other in list(self._children):  # is just starting, and will do no better
+                other.kill()
         loop.call_soon(self._fill, replace)
 
     # -- in turn

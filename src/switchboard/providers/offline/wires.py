@@ -17,6 +17,8 @@ class OfflineSpeech(OpenAISpeech):
     def build(self, op: Speak, model: str, capabilities: Capabilities) -> bytes:
         voice = op.voice or "alloy"
         check_voice(voice, capabilities)
+        if not op.voice and "voice" in op.members:  # an object: a voice that somebody made at OpenAI
+            op.drop("voice")
         for name in op.members:
             if name not in _SPOKEN:
                 op.drop(name)

@@ -80,8 +80,14 @@ function said(role, text) {
   box.className = role;
   box.textContent = text;
   at("conversation").append(box);
-  box.scrollIntoView({ block: "nearest" });
+  follow();
   return box;
+}
+
+// Keeps the newest text and the form below it in sight.
+function follow() {
+  at("conversation").scrollTop = at("conversation").scrollHeight;
+  at("chat").scrollIntoView({ block: "nearest" });
 }
 
 async function* pieces(answer) {
@@ -123,7 +129,7 @@ onSubmit("chat", async () => {
     const body = { messages: conversation, stream: true, ...(model && { model }) };
     for await (const piece of pieces(await ask("/chat", body, answering.signal))) {
       box.textContent += piece;
-      box.parentElement.scrollTop = box.parentElement.scrollHeight;
+      follow();
     }
   } finally {
     answering = null;

@@ -288,7 +288,8 @@ class WorkerPool:
 
     def prewarm(self) -> None:
         """Have a process ready for the next job."""
-        if not self._closed and not self._idle and not any(not c.ready for c in self._children):
+        room = len(self._children) < self._size
+        if room and not self._closed and not self._idle and all(c.ready for c in self._children):
             self._start()
 
     def close(self) -> None:

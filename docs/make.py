@@ -10,7 +10,7 @@ from pydantic_core import PydanticUndefined
 
 from switchboard.config.names import KNOWN, place, variable
 from switchboard.config.names import Path as Place
-from switchboard.config.tree import ProviderSettings, Settings
+from switchboard.config.tree import ProviderSettings, Settings, fields_of
 from switchboard.core.errors import CODES
 
 HERE = Path(__file__).parent
@@ -27,7 +27,7 @@ def _default(field: Any) -> str:
 
 def _rows(path: Place, model: type[BaseModel]) -> list[str]:
     rows: list[str] = []
-    for key, field in model.model_fields.items():
+    for key, field in fields_of(model).items():
         here = (*path, key)
         found = place(here)
         assert found is not None

@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from switchboard.config.names import KNOWN
-from switchboard.config.tree import ProviderSettings, Settings
+from switchboard.config.tree import ProviderSettings, Settings, fields_of
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 CANARY = "Canary7Kq9zHidden"
@@ -36,7 +36,7 @@ def shown(done: subprocess.CompletedProcess[str]) -> dict[str, str]:
 def leaves(model: type[BaseModel], path: str = "") -> set[str]:
     """The keys of all settings of a section."""
     out = set()
-    for key, field in model.model_fields.items():
+    for key, field in fields_of(model).items():
         kind = field.annotation
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             out |= leaves(kind, f"{path}{key}.")
@@ -84,7 +84,7 @@ def test_what_counts_where_nothing_is_set(run: Run, tmp_path: Path) -> None:
     found = {key: tuple(x.strip() for x in rest.rsplit("  ", 1)) for key, rest in shown(done).items()}
     assert found["profiles.app.model"] == ("m", "as chat.model")
     assert found["profiles.app.temperature"] == ("0", "switchboard.yaml: profiles.app.temperature")
-    assert found["profiles.app.requests_per_minute"] == ("7", "as limits.requests_per_minute")
+    assert found["profiles.app.limits.requests_per_minute"] == ("7", "as limits.requests_per_minute")
     assert found["profiles.app.access_key"] == ("(secret, not set)", "default")
     assert found["providers.openai.timeouts.idle"] == ("9", "as timeouts.idle")
     assert found["providers.openai.timeouts.connect"] == ("2", "switchboard.yaml: providers.openai.timeouts.connect")

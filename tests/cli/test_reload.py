@@ -164,17 +164,17 @@ def test_several_servers(serving: Serving, run: Run, tmp_path: Path, data: dict[
 
 
 def test_counts_of_the_rate_limit_survive(serving: Serving, run: Run, tmp_path: Path, data: dict[str, str]) -> None:
-    write(tmp_path, limits={"requests_per_minute": 4}, profiles={"app": {"requests_per_minute": 2}})
+    write(tmp_path, limits={"requests_per_minute": 4}, profiles={"app": {"limits": {"requests_per_minute": 2}}})
     hot, app = "/v1/chat/completions", "/p/app/v1/chat/completions"
     with serving() as (_, port):
         assert [ask(port, hot, chat("a"))[0] for _ in range(3)] == [200] * 3
         assert ask(port, app, chat("a"))[0] == 200
-        write(tmp_path, limits={"requests_per_minute": 4}, profiles={"app": {"requests_per_minute": 2}, "b": {}})
+        write(tmp_path, limits={"requests_per_minute": 4}, profiles={"app": {"limits": {"requests_per_minute": 2}}, "b": {}})
         assert run("reload", **data).returncode == 0
         assert [ask(port, hot, chat("a"))[0] for _ in range(2)] == [200, 429]
         assert [ask(port, app, chat("a"))[0] for _ in range(2)] == [200, 429]
         # another limit counts what was asked before
-        write(tmp_path, limits={"requests_per_minute": 6}, profiles={"app": {"requests_per_minute": 1}})
+        write(tmp_path, limits={"requests_per_minute": 6}, profiles={"app": {"limits": {"requests_per_minute": 1}}})
         assert run("reload", **data).returncode == 0
         assert [ask(port, hot, chat("a"))[0] for _ in range(3)] == [200, 200, 429]
         assert ask(port, app, chat("a"))[0] == 429

@@ -8,13 +8,13 @@ import pytest
 from pydantic import BaseModel
 
 from switchboard.config.names import KNOWN, nearest, place, variable
-from switchboard.config.tree import Settings
+from switchboard.config.tree import Settings, fields_of
 
 
 def leaves(path: tuple[str, ...], model: type[BaseModel]) -> list[tuple[str, ...]]:
     """The places that hold values; a table of sections counts as one."""
     out: list[tuple[str, ...]] = []
-    for key in model.model_fields:
+    for key in fields_of(model):
         found = place((*path, key))
         assert found is not None
         out += leaves((*path, key), found.model) if found.model is not None else [(*path, key)]

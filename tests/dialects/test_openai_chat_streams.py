@@ -31,7 +31,14 @@ from switchboard.core.events import (
 )
 from switchboard.core.ports import Context
 from switchboard.core.types import Generate, Outcome, Usage
-from switchboard.dialects.openai_chat import OpenAIChat, OpenAIDecoder, OpenAIEncoder, read_answer, read_error
+from switchboard.dialects.openai_chat import (
+    OpenAIChat,
+    OpenAIDecoder,
+    OpenAIEncoder,
+    error_body,
+    read_answer,
+    read_error,
+)
 
 MANY = settings(max_examples=300, deadline=None)
 DONE_EVENT = b"data: [DONE]\n\n"
@@ -203,6 +210,13 @@ def test_pings_and_failures_are_not_the_encoders_to_tell() -> None:
 def test_the_frame_of_an_error() -> None:
     (frame,) = frames(OpenAIEncoder(context()).error(Problem("PROVIDER_CUT", "It broke.", detail="sk-secret")))
     assert frame == {"error": {"message": "It broke.", "type": "server_error", "param": None, "code": "provider_cut"}}
+
+
+@pytest.mark.parametrize("field", ["type", "param", "code"])
+@pytest.mark.parametrize("said", ["sk-proj-abcdef123456", "llm-7.internal:8443", "https://10.1.2.3/v1"])
+def test_a_providers_words_have_no_secrets_and_hosts(field: str, said: str) -> None:
+    upstream = UpstreamError(Fault.EVENT, status=400, **{field: said})
+    assert said not in str(error_body(Problem("PROVIDER_REJECTED", upstream=upstream)))
 
 
 def test_a_providers_refusal_keeps_its_own_type_and_code() -> None:
@@ -463,6 +477,18 @@ def test_reading_a_whole_answer() -> None:
     usage = {"prompt_tokens": 3, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 2}}
     answer = read_answer(completion(usage=usage))
     assert answer == Answer([Choice("hi", finish="stop")], "m", Usage(3, 4, 2))
+
+
+def test_tokens_of_sound_are_told_apart() -> None:
+    usage = {
+        "prompt_tokens": 30,
+        "completion_tokens": 40,
+        "prompt_tokens_details": {"audio_tokens": 20, "cached_tokens": 0},
+        "completion_tokens_details": {"audio_tokens": 25, "reasoning_tokens": 0},
+    }
+    counted = Usage(30, 40, audio_input=20, audio_output=25)
+    assert read_answer(completion(usage=usage)).usage == counted
+    assert decoded([chunk({"content": "x"}, "stop", usage=usage) + DONE_EVENT])[2] == Metered(counted)
 
 
 def test_what_may_be_missing_in_a_whole_answer() -> None:

@@ -43,6 +43,7 @@ from switchboard.policy.profile import Profile, apply
 
 WIRE = OpenAITranscription()
 SOUND = ("file", "a.wav", "audio/wav", b"RIFF and so on")
+AUDIO = {"text_tokens": 4, "audio_tokens": 10}
 PASSAGES = [Passage(" Hello there. ", 0.0, 1.5), Passage("General\nKenobi!", 3599.9996, 3661.25)]
 
 
@@ -224,6 +225,13 @@ def test_json() -> None:
 def test_usage_as_it_is_written() -> None:
     assert usage_out(Usage(seconds=1.5)) == {"type": "duration", "seconds": 1.5}
     assert usage_out(Usage(5, 9)) == {"type": "tokens", "input_tokens": 5, "output_tokens": 9, "total_tokens": 14}
+    assert usage_out(Usage(14, 9, audio_input=10)) == {
+        "type": "tokens",
+        "input_tokens": 14,
+        "output_tokens": 9,
+        "total_tokens": 23,
+        "input_token_details": AUDIO,
+    }
 
 
 def test_a_stream_that_is_written() -> None:
@@ -265,6 +273,14 @@ def test_a_stream_that_is_written() -> None:
         (
             {"text": "a", "usage": {"type": "tokens", "input_tokens": 5, "output_tokens": 9, "total_tokens": 14}},
             Transcription("a", usage=Usage(5, 9)),
+        ),
+        (
+            {"text": "a", "usage": {"input_tokens": 14, "output_tokens": 45, "input_token_details": AUDIO}},
+            Transcription("a", usage=Usage(14, 45, audio_input=10)),
+        ),
+        (
+            {"text": "a", "usage": {"input_tokens": 14, "output_tokens": 45, "input_token_details": None}},
+            Transcription("a", usage=Usage(14, 45)),
         ),
         (
             {

@@ -119,6 +119,10 @@ def test_the_meter_sees_what_passes() -> None:
     seconds, meter = tap()
     seconds.feed(stream_of(DONE | {"usage": {"type": "duration", "seconds": 7}}))
     assert meter.counted == [Usage(seconds=7.0)]
+    heard, meter = tap()
+    details = {"input_token_details": {"text_tokens": 1, "audio_tokens": 2}}
+    heard.feed(stream_of(DONE | {"usage": USAGE | details}))
+    assert meter.counted == [Usage(3, 4, audio_input=2)]
 
 
 def test_images_are_counted() -> None:

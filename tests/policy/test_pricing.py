@@ -9,7 +9,9 @@ from switchboard.policy.pricing import Price, Rates, price_of
 
 
 def test_each_kind_of_token_has_its_rate() -> None:
-    price = Price(((0, Rates(1.0, 0.1, 2.0, 10.0, 0.0, 0.0)), (100, Rates(3.0, 0.3, 6.0, 30.0, 0.0, 0.0))))
+    price = Price(
+        ((0, Rates(1.0, 0.1, 2.0, 10.0, 0.0, 0.0, 1.0, 10.0)), (100, Rates(3.0, 0.3, 6.0, 30.0, 0.0, 0.0, 3.0, 30.0)))
+    )
     assert price.cost(Usage(100, 1)) == 110
     assert price.cost(Usage(101, 1)) == 333
     assert price.cost(Usage(10, 0, cached=4, cache_written=2)) == pytest.approx(4 + 0.4 + 4)
@@ -39,6 +41,43 @@ def test_it_is_what_the_list_says(provider: str, model: str, usage: dict[str, in
         cache_written=usage.get("cache_write_tokens", 0),
     )
     assert price.cost(own) == pytest.approx(float(listed), rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("model", "usage"),
+    [
+        ("gpt-4o-transcribe", {"input_tokens": 1000, "input_audio_tokens": 800, "output_tokens": 50}),
+        ("gpt-4o-mini-transcribe", {"input_tokens": 14, "input_audio_tokens": 14, "output_tokens": 45}),
+        (
+            "gpt-audio",
+            {"input_tokens": 1000, "input_audio_tokens": 800, "output_tokens": 50, "output_audio_tokens": 30},
+        ),
+        # without prices of its own for sound, a token is a token
+        ("gpt-4o", {"input_tokens": 1000, "input_audio_tokens": 800, "output_tokens": 50, "output_audio_tokens": 30}),
+    ],
+)
+def test_tokens_of_sound_cost_what_the_list_says(model: str, usage: dict[str, int]) -> None:
+    from genai_prices import Usage as Used
+    from genai_prices import calc_price
+
+    listed = calc_price(Used(**usage), model_ref=model, provider_id="openai").total_price
+    price = price_of("openai", model)
+    assert price is not None
+    own = Usage(
+        usage["input_tokens"],
+        usage["output_tokens"],
+        audio_input=usage["input_audio_tokens"],
+        audio_output=usage.get("output_audio_tokens", 0),
+    )
+    assert price.cost(own) == pytest.approx(float(listed), rel=1e-9)
+
+
+def test_no_token_is_paid_twice() -> None:
+    """Nobody tells how much of what came from the cache is sound, and counts need not add up."""
+    price = Price(((0, Rates(1.0, 0.1, 2.0, 10.0, 0.0, 0.0, 5.0, 50.0)),))
+    assert price.cost(Usage(10, 4, cached=6, audio_input=8, audio_output=1)) == pytest.approx(0.6 + 4 * 5 + 30 + 50)
+    assert price.cost(Usage(10, 4, audio_input=99, audio_output=99)) == pytest.approx(10 * 5 + 4 * 50)
+    assert price.cost(Usage(10, 4, cached=99, audio_input=10)) == pytest.approx(9.9 + 40)
 
 
 def test_characters_and_seconds() -> None:

@@ -43,5 +43,5 @@ def test_it_opens_what_its_key_opens() -> None:
     keys = AccessKeys(["one", "two"])
     token = keys.token(b"two", 4_000_000_000)
     assert token is not None and keys.token(b"three", 4_000_000_000) is None
-    by_token = keys.identify({b"authorization": b"Bearer " + token.encode()}, "peer")
-    assert by_token == keys.identify({b"authorization": b"Bearer two"}, "peer")
+    by_token = keys.find(token.encode(), b"")
+    assert by_token is not None and by_token == keys.find(b"two", b"")

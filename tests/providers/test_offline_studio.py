@@ -401,6 +401,19 @@ async def test_a_small_file_with_hours_in_it() -> None:
 
 
 @pytest.mark.anyio
+async def test_a_small_file_with_millions_of_samples_a_second() -> None:
+    """What nobody records and takes many times longer to read is refused before it is read."""
+    quiet = silence(0.2)
+    async with voice() as v:
+        for rate, layout in ((655_350, "7.1"), (352_800, "mono"), (48_000, "hexadecagonal")):
+            kind = ("flac", "flac") if rate == 655_350 else ("wav", "pcm_s16le")
+            file = encoded(quiet, *kind, rate, layout)
+            assert await v.refusal(Transcribe(), file) == (400, "file", "invalid_audio"), (rate, layout)
+        for rate, layout in ((192_000, "7.1"), (96_000, "5.1")):
+            assert (await v.transcribe(encoded(quiet, "flac", "flac", rate, layout)))["text"] == ""
+
+
+@pytest.mark.anyio
 async def test_half_a_file_is_heard_as_far_as_it_goes() -> None:
     async with voice() as v:
         file = await v.speak(SENTENCE * 2, "mp3")

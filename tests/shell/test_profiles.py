@@ -22,7 +22,7 @@ PROFILES: dict[str, Any] = {
         "models": ["echo"],
         "access_key": "key-of-the-shop-1",
         "origins": [SHOP],
-        "requests_per_minute": 3,
+        "limits": {"requests_per_minute": 3},
     },
     "desk": {"format": "simple", "access_key": "key-of-the-desk-1", "max_tokens": 5},
 }

@@ -6,23 +6,39 @@ import asyncio
 import contextlib
 import functools
 import os
+import shutil
+import sqlite3
 import tempfile
 from collections.abc import AsyncIterator, Generator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any, cast
 
 import uvicorn
 
 from support.client import Answer, Connection, ask
 from switchboard.app import Application, secrets_of
+from switchboard.app.storage import Storage
 from switchboard.cli.serve import Server
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
+from switchboard.core.counting import Counters
 from switchboard.net.front import FrontProtocol
+from switchboard.store.schema import upgrade
 from switchboard.telemetry.logs import Log, Output
 from switchboard.telemetry.records import Record
 
 SHELLS = ("splice", "asgi")
+
+
+@functools.cache
+def _empty_database() -> Path:
+    """A database with its tables and nothing in them: making one takes most of a second."""
+    path = Path(tempfile.mkdtemp()) / "switchboard.db"
+    upgrade(f"sqlite:///{path}")
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    return path
 
 
 class _Quiet(Server):
@@ -77,20 +93,32 @@ class Gateway:
 
 @asynccontextmanager
 async def gateway(
-    shell: str = "splice", environment: dict[str, str] | None = None, **settings: Any
+    shell: str = "splice",
+    environment: dict[str, str] | None = None,
+    data: Path | None = None,
+    counters: Counters | None = None,
+    **settings: Any,
 ) -> AsyncIterator[Gateway]:
-    """A gateway with `settings` (a tree as in the settings file), on a free port of loopback."""
+    """A gateway with `settings` (a tree as in the settings file), on a free port of loopback. It keeps what it has to keep in
+    the folder `data`, or nothing; `counters` are its own but where they are given."""
     tree: dict[str, Any] = {
         "port": 0,
         "shutdown": {"accept": 0, "streams": 0.2},
         "log": {"level": "INFO", "format": "json"},
     } | settings
     tree.setdefault("providers", {}).setdefault("offline", {"pace": 0})
+    if data is not None:
+        tree["data_dir"] = str(data)
     parsed = Settings.model_validate(tree)
     log_file = tempfile.TemporaryFile("w+")  # noqa: SIM115  closed below
     output = Output(os.dup(log_file.fileno()))
     log = Log(output, level=parsed.log.level, style=parsed.log.format, secrets=secrets_of(parsed))
-    app = Application(parsed, log, environment or {})
+    storage = None
+    if data is not None:
+        if "database" not in tree and not (data / "switchboard.db").exists():
+            shutil.copy(_empty_database(), data / "switchboard.db")
+        storage = Storage(parsed)
+    app = Application(parsed, log, environment or {}, storage=storage, counters=counters)
     config = uvicorn.Config(
         cast("Any", app.asgi),
         host="127.0.0.1",
@@ -112,12 +140,14 @@ async def gateway(
             assert not running.done()
             await asyncio.sleep(0.002)
         g.port = server.servers[0].sockets[0].getsockname()[1]
+        if storage is not None:
+            await until(lambda: not storage.trouble, 20)
         yield g
     finally:
         server.should_exit = True
         async with asyncio.timeout(10):
             await running
-        app.close()
+        await app.close()
         output.close()
         log_file.close()
 

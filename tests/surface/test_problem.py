@@ -98,6 +98,33 @@ def test_but_without_secrets_and_hosts(said: str, hidden: str) -> None:
     assert message != ""
 
 
+@pytest.mark.parametrize("shape", ["openai", "anthropic"])
+@pytest.mark.parametrize("field", ["message", "type", "param", "code"])
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Canary7Kq9z", "***"),
+        ("sk-proj-abcdef123456", "***"),
+        ("https://internal.example/v1/Canary7Kq9z", "[hidden]"),
+        ("llm-7.internal:8443", "[hidden]"),
+        ("10.1.2.3:8000", "[hidden]"),
+        ("messages[0].content", "messages[0].content"),
+        ("invalid_value", "invalid_value"),
+    ],
+)
+def test_no_word_of_it_has_secrets_or_hosts(shape: str, field: str, said: str, shown: str) -> None:
+    words: dict[str, Any] = {"message": "no", "type": "t", "param": "p", "code": "c"} | {field: said}
+    p = Problem("PROVIDER_REJECTED", upstream=UpstreamError(Fault.STATUS, status=422, **words))
+    _, _, body = getattr(shapes, shape)(p, "r", ("Canary7Kq9z",))
+    error = json.loads(body)["error"]
+    if shape == "openai" or field in ("message", "type"):
+        assert error[field] == shown
+        assert [error[n] for n in words if n != field and n in error] == [
+            words[n] for n in words if n != field and n in error
+        ]
+    assert said == shown or said not in body.decode()
+
+
 @pytest.mark.parametrize(
     ("path", "openai"),
     [("/v1", True), ("/v1/", True), ("/v1/x", True), ("/v10", False), ("/", False), ("/api/v1/x", False), ("?", False)],

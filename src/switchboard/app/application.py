@@ -15,10 +15,14 @@ from starlette.exceptions import HTTPException
 
 from switchboard import __version__
 from switchboard.app.runtime import Parts, Runtime, build, secrets_of
+from switchboard.app.storage import Storage
 from switchboard.config.check import provider_type
 from switchboard.config.tree import Settings
+from switchboard.core.counting import Counters
 from switchboard.core.errors import Problem
 from switchboard.core.types import Operation, header
+from switchboard.engine.identity import Doors
+from switchboard.engine.jwks import KeySets, VerifiedTokens, through
 from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
@@ -28,12 +32,13 @@ from switchboard.net.http import UpstreamPool
 from switchboard.net.worker import WorkerPool, WorkerTransport
 from switchboard.policy.authenticate import AccessKeys
 from switchboard.policy.circuit import CircuitPolicy
-from switchboard.policy.ratelimit import RequestRate
+from switchboard.policy.failures import Failures
 from switchboard.policy.retry import RetryPolicy
 from switchboard.providers.offline.studio import jobs
 from switchboard.shell.asgi import AsgiShell, header_pairs, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
+from switchboard.store.counters.local import LocalCounters
 from switchboard.surface import access_key_service, operations, pages
 from switchboard.surface import problem as shapes
 from switchboard.surface.access_key_service import Doorkeeper
@@ -53,10 +58,18 @@ _FIXED = ("host", "port", "tls", "data_dir", "shutdown", "traces")
 class Application:
     """One process's server. Made inside its event loop; `start` begins to tick, `close` ends everything.
 
-    `environment` is where proxies are looked up.
+    `environment` is where proxies are looked up. `storage` is what it keeps, None where nothing is kept; `counters` are what it counts callers' uses in.
     """
 
-    def __init__(self, settings: Settings, log: Log, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        log: Log,
+        environment: Mapping[str, str] | None = None,
+        *,
+        storage: Storage | None = None,
+        counters: Counters | None = None,
+    ) -> None:
         self._environment = os.environ if environment is None else environment
         self.log = log
         self.registry = Registry()
@@ -71,11 +84,15 @@ class Application:
         self.ledger.priced_by(self.prices.price)
         self._configure_targets(settings)
         self._port: int | None = None
-        self._rates: dict[str, RequestRate] = {}
+        self.counters: Counters = counters or LocalCounters()
+        self.storage = storage
+        if storage is not None:
+            self.ledger.read_by(storage.records)
         self.workers = WorkerPool(jobs.MODULE)
         self._prewarming: asyncio.TimerHandle | None = None
         self._studio = WorkerTransport(self.workers)
         self._pools: dict[str | None, UpstreamPool] = {}
+        self.doors = self._make_doors(settings)
         self.reloads = {"ok": 0, "failed": 0}
         self.runtime = self._build(settings)
         self.switch = Switch(self.runtime.routes)
@@ -111,6 +128,17 @@ class Application:
         )
         self.registry.every_tick(self._tick)
 
+    def _make_doors(self, settings: Settings) -> Doors:
+        storage, tokens = self.storage, VerifiedTokens()
+        keysets = KeySets(through(self._pool(None)), tokens.forget)
+        return Doors(
+            Failures(settings.auth.failures_per_minute),
+            None if storage is None else storage.keyring,
+            keysets,
+            tokens,
+            None if storage is None else storage.page_sessions,
+        )
+
     def _make_traces(self, settings: Settings) -> Traces | None:
         if settings.traces.endpoint is None:
             return None
@@ -132,6 +160,8 @@ class Application:
         """Begin to tick; `port` is where the server listens."""
         self._port = port
         self.registry.start()
+        if self.storage is not None:
+            self.storage.start(self.counters)
         if self.runtime.profile.default(Operation.SPEAK).provider == "offline":
             # so that the first sentence does not wait for a process; nor does the server's start
             self._prewarming = asyncio.get_running_loop().call_later(_PREWARM_AFTER, self.workers.prewarm)
@@ -148,12 +178,17 @@ class Application:
 
     def _tick(self, at: float) -> None:
         self.ledger.flush()
+        self.counters.tick(at)
+        if self.storage is not None:
+            self.storage.tick(at)
         for pool in self._pools.values():
             pool.tick(at)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """End what is open, write what is to be written."""
         self.registry.stop_all()
+        if self.runtime.conversations is not None:
+            await self.runtime.conversations.close()
         self.registry.close()
         for pool in self._pools.values():
             pool.close()
@@ -161,6 +196,11 @@ class Application:
             self._prewarming.cancel()
         self.workers.close()
         self.ledger.flush(last=True)
+        assert self.doors.keysets is not None
+        await self.doors.keysets.close()
+        if self.storage is not None:
+            await self.storage.close()
+        self.counters.close()
         self.prices.close()
         if self.traces is not None:
             self.traces.close()
@@ -172,14 +212,19 @@ class Application:
             self._pools[ca_file] = UpstreamPool(TcpDialer(self._environment, ca_file))
         return self._pools[ca_file]
 
-    def _rate(self, profile: str, limit: int) -> RequestRate:
-        if profile not in self._rates:
-            self._rates[profile] = RequestRate(limit)
-        self._rates[profile].limit = limit
-        return self._rates[profile]
-
     def _build(self, settings: Settings) -> Runtime:
-        parts = Parts(self.registry, self.ledger, self.log, self.targets, self._pool, self._studio, self._rate)
+        parts = Parts(
+            self.registry,
+            self.ledger,
+            self.log,
+            self.targets,
+            self._pool,
+            self._studio,
+            self.counters,
+            self.prices,
+            self.doors,
+            self.storage,
+        )
         return build(settings, parts)
 
     def reload(self, settings: Settings) -> list[str]:
@@ -225,7 +270,9 @@ class Application:
 
     def _keys(self) -> list[AccessKeys]:
         routes = self.runtime.routes
-        return [r.kit.gate.keys for r in (routes, *routes.profiles.values())]
+        if not routes.kit.gate.identity.closed:
+            return []
+        return [r.kit.gate.identity.access for r in (routes, *routes.profiles.values())]
 
     def _token_seconds(self) -> float:
         return self.runtime.settings.auth.token_seconds

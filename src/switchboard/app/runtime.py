@@ -8,19 +8,26 @@ from typing import Final
 from msgspec import Struct
 from msgspec.structs import replace
 
-from switchboard.config.check import provider_type
-from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings
+from switchboard.app.storage import Storage
+from switchboard.config.check import identified, provider_type
+from switchboard.config.tree import Callers, Chat, ProfileSettings, ProviderSettings, Quota, Settings
+from switchboard.core.counting import Allowance, Counters
 from switchboard.core.ports import Provider, Surface, Transport
 from switchboard.core.types import Operation, Timeouts
 from switchboard.engine.catalog import Catalog
+from switchboard.engine.conversations import Conversations
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
+from switchboard.engine.identity import Doors, Identity
+from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.net.address import Networks, is_loopback, split_host
 from switchboard.policy.authenticate import AccessKeys, digest
+from switchboard.policy.jwt import Issuer, by_iss, firebase
+from switchboard.policy.own_check import OwnCheck, load
 from switchboard.policy.profile import Default, Profile
-from switchboard.policy.ratelimit import RequestRate
+from switchboard.policy.quotas import Quotas
 from switchboard.policy.retirement import Retirements
 from switchboard.policy.routing import Entry, Routing
 from switchboard.providers import kinds
@@ -44,11 +51,12 @@ class Runtime(Struct, frozen=True):
     catalog: Catalog
     routes: Routes
     chat_paths: list[str]
+    conversations: Conversations | None
 
 
 class Parts(Struct, frozen=True):
-    """What a runtime is given of the process. `pool` gives the transport for a file of certificates, `studio` is that of the offline provider's worker processes, `rate` the rate limit
-    of a profile, which remembers who asked across a reload."""
+    """What a runtime is given of the process. `pool` gives the transport for a file of certificates, `studio` is that of the offline provider's worker processes, `counters` are what callers' uses are counted in,
+    `doors` how they are known, `storage` what is kept of them (None: nothing)."""
 
     registry: Registry
     ledger: Ledger
@@ -56,7 +64,10 @@ class Parts(Struct, frozen=True):
     targets: Targets
     pool: Callable[[str | None], Transport]
     studio: Transport
-    rate: Callable[[str, int], RequestRate]
+    counters: Counters
+    prices: PriceBook
+    doors: Doors
+    storage: Storage | None
 
 
 def build(settings: Settings, parts: Parts) -> Runtime:
@@ -73,29 +84,79 @@ def build(settings: Settings, parts: Parts) -> Runtime:
     retirements = Retirements(settings.retired_models)
     routing = Routing(providers, entries, retirements, parts.targets.found)
     chat_paths = ["/api/chat", "/api/v1/chat", *settings.chat.paths]
-    closed = bool(settings.auth.access_key) or any(p.access_key for p in settings.profiles.values())
+    closed = identified(settings)
+    kept = parts.storage
+    conversations = None if kept is None else Conversations(kept.conversations, trusting=not closed)
 
     def routes(name: str, chat: Chat, own: ProfileSettings | None = None) -> Routes:
         provider = chat.provider or chosen
         profile = profile_of(name, chat, provider, providers, settings, own)
         keys = [*settings.auth.access_key, *(own.access_key if own is not None else ())]
-        rate = (own.requests_per_minute if own is not None else None) or settings.limits.requests_per_minute
-        gate = Gate(
-            AccessKeys([k.get_secret_value() for k in keys], closed=closed, profile=name),
-            parts.rate(name, rate) if rate is not None else None,
-            profile,
-            routing,
+        origins = (own.origins if own is not None else []) or settings.cors.origins
+        envelopes = Envelopes(_envelope_settings(settings, origins))
+        callers = settings.auth if own is None or own.auth is None else own.auth
+        identity = Identity(
+            name,
+            AccessKeys([k.get_secret_value() for k in keys], profile=name, act_as=settings.auth.act_as),
+            parts.doors,
+            closed=closed,
+            api_keys=settings.auth.api_keys,
+            issuers=issuers_of(callers),
+            own=own_check(callers),
+            public=frozenset(settings.auth.public),
+            origins=envelopes.own_origins,
         )
-        kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets)
-        origins = own.origins if own is not None else []
-        envelopes = Envelopes(_envelope_settings(settings, origins or settings.cors.origins))
+        quotas = quotas_of(name, settings, own)
+        gate = Gate(identity, quotas, parts.counters, profile, routing, parts.prices)
+        kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets, conversations)
         return Routes(_hot(settings, chat, chat_paths, profile.sound), kit, envelopes)
 
     profiles = {name: routes(name, merged(settings.chat, p), p) for name, p in settings.profiles.items()}
     by_key, by_origin = _choosers(settings.profiles, profiles)
     base = replace(routes("default", settings.chat), profiles=profiles, by_key=by_key, by_origin=by_origin)
     catalog = Catalog(providers.values(), routing.routes, retirements)
-    return Runtime(settings, providers, base.kit.gate.profile, catalog, base, chat_paths)
+    return Runtime(settings, providers, base.kit.gate.profile, catalog, base, chat_paths, conversations)
+
+
+def quotas_of(name: str, settings: Settings, own: ProfileSettings | None = None) -> Quotas:
+    """What the callers of the profile `name` may use; it is `own` where it is not the top one."""
+    caller, everyone = allowance_of(settings.limits), settings.limits.everyone
+    if own is not None:
+        caller = allowance_of(own.limits).over(caller)
+        everyone = own.everyone or everyone
+    return Quotas(name, caller, allowance_of(everyone), allowance_of(settings.limits.address))
+
+
+def issuers_of(callers: Callers) -> dict[str, Issuer]:
+    """The issuers of tokens that a section of the settings names, by `iss`. Raises `ValueError`."""
+    issuers = [
+        Issuer(
+            name=j.issuer,
+            issuer=j.issuer,
+            audiences=tuple(j.audience),
+            algorithms=tuple(j.algorithms),
+            secret=None if j.secret is None else j.secret.get_secret_value().encode(),
+            jwks_url=j.jwks_url or "",
+            user_claim=j.user_claim,
+            leeway=j.leeway,
+        )
+        for j in callers.jwt
+    ]
+    if callers.firebase_project is not None:
+        issuers.append(firebase(callers.firebase_project))
+    return by_iss(issuers)
+
+
+def own_check(callers: Callers) -> OwnCheck | None:
+    """The check of one's own that a section of the settings names. Raises `ValueError`."""
+    if callers.validate_with is None:
+        return None
+    return OwnCheck(load(callers.validate_with), timeout=callers.validate_seconds)
+
+
+def allowance_of(quota: Quota) -> Allowance:
+    """What a section of the settings allows."""
+    return Allowance(**{name: getattr(quota, name) for name in Allowance.__struct_fields__})
 
 
 def default_provider(settings: Settings) -> str:
@@ -126,6 +187,9 @@ def secrets_of(settings: Settings) -> tuple[str, ...]:
     for p in settings.providers.values():
         keys += [*p.api_key, *p.headers.values()]
     keys += settings.traces.headers.values()
+    callers = [settings.auth, *(p.auth for p in settings.profiles.values() if p.auth is not None)]
+    keys += [issuer.secret for section in callers for issuer in section.jwt if issuer.secret is not None]
+    keys += [k for k in (settings.auth.secret, settings.database.url, settings.redis.url) if k is not None]
     return tuple(k.get_secret_value() for k in keys)
 
 
@@ -207,6 +271,9 @@ def profile_of(
         max_tokens_cap=chat.max_tokens_cap,
         system_prompt=chat.system_prompt,
         max_conversation_length=chat.max_conversation_length,
+        max_conversation_tokens=chat.max_conversation_tokens,
+        conversation_timeout=chat.conversation_timeout,
+        resumable=chat.resumable,
         trim_v1=chat.trim_v1,
         locked=frozenset(chat.locked),
         strict=chat.strict,

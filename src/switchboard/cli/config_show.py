@@ -64,8 +64,8 @@ def _below(path: Path, value: Any, settings: Settings, sources: Sources) -> Iter
             own = (*path, *row.path[len(model) :])
             yield Row(own, row.value, row.is_text, f"as {'.'.join(row.path)}")
     elif isinstance(value, BaseModel):
-        for key in type(value).model_fields:
-            yield from _below((*path, key), getattr(value, key), settings, sources)
+        for key, below in _members(value):
+            yield from _below((*path, key), below, settings, sources)
     elif isinstance(value, dict) and value:
         for key, below in value.items():
             yield from _below((*path, str(key)), below, settings, sources)
@@ -77,6 +77,11 @@ def _below(path: Path, value: Any, settings: Settings, sources: Sources) -> Iter
         yield Row(path, plain, isinstance(plain, str) and not isinstance(value, SecretStr), _origin(path, sources))
 
 
+def _members(section: BaseModel) -> list[tuple[str, Any]]:
+    """Keys and values, the keys as they are written."""
+    return [(f.alias or name, getattr(section, name)) for name, f in type(section).model_fields.items()]
+
+
 def _model(path: Path, settings: Settings) -> Path | None:
     """The place whose value counts at `path` because nothing is set there."""
     match path:
@@ -85,7 +90,9 @@ def _model(path: Path, settings: Settings) -> Path | None:
             if key in Chat.model_fields:
                 with_provider = key == "model" and "provider" in profile.model_fields_set  # see `app.runtime.merged`
                 return None if with_provider or key in profile.model_fields_set else ("chat", key)
-            return ("limits", key) if key == "requests_per_minute" and profile.requests_per_minute is None else None
+            return ("limits", "everyone") if key == "everyone" and profile.everyone is None else None
+        case ("profiles", name, "limits", key):
+            return ("limits", key) if getattr(settings.profiles[name].limits, key) is None else None
         case ("providers", name, "timeouts", key):
             return ("timeouts", key) if getattr(settings.providers[name].timeouts, key) is None else None
     return None
@@ -110,7 +117,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, SecretStr):
         return _secret(value)
     if isinstance(value, BaseModel):
-        return {key: _plain(getattr(value, key)) for key in type(value).model_fields}
+        return {key: _plain(below) for key, below in _members(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(below) for key, below in value.items()}
     if isinstance(value, list | tuple | set | frozenset):

@@ -30,6 +30,7 @@ program.add_typer(providers_commands, name="providers")
 
 Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="The port to listen on.", show_default="8000")]
+Workers = Annotated[int | None, typer.Option(help="Processes that serve.", show_default="1")]
 Config = Annotated[str | None, typer.Option(help="The settings file.", show_default="switchboard.yaml or .toml here")]
 Reload = Annotated[bool, typer.Option("--reload", help="Start again when code or settings change.")]
 
@@ -53,6 +54,7 @@ def default(
     context: typer.Context,
     host: Host = None,
     port: Port = None,
+    workers: Workers = None,
     config: Config = None,
     reload: Reload = False,
     version: Annotated[
@@ -60,17 +62,24 @@ def default(
     ] = False,
 ) -> None:
     """The self-hosted backend between your apps and the AI providers. Without a command: serve."""
-    context.obj = (_flags(host, port), config)
+    context.obj = (_flags(host, port) | _workers(workers), config)
     if context.invoked_subcommand is None:
         _serve(context, reload)
 
 
 @program.command()
 def serve(
-    context: typer.Context, host: Host = None, port: Port = None, config: Config = None, reload: Reload = False
+    context: typer.Context,
+    host: Host = None,
+    port: Port = None,
+    workers: Workers = None,
+    config: Config = None,
+    reload: Reload = False,
 ) -> None:
     """Serve."""
     _take(context, host, port, config)
+    flags, file = context.obj
+    context.obj = (flags | _workers(workers), file)
     _serve(context, reload)
 
 
@@ -242,6 +251,10 @@ def _take(context: typer.Context, host: str | None, port: int | None, config: st
 def _flags(host: str | None, port: int | None) -> dict[tuple[str, ...], Any]:
     given: dict[tuple[str, ...], Any] = {("host",): host, ("port",): port}
     return {path: value for path, value in given.items() if value is not None}
+
+
+def _workers(workers: int | None) -> dict[tuple[str, ...], Any]:
+    return {} if workers is None else {("workers",): workers}
 
 
 def main() -> None:

@@ -91,7 +91,7 @@ async def _serve(
         await server.serve([listener])
     finally:
         live.close()
-        app.close()
+        await app.close()
     return 0
 
 

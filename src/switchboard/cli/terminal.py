@@ -189,7 +189,7 @@ async def direct(settings: Settings, profile: str | None, key: str | None = None
     try:
         yield Direct(app, key or key_of(settings, profile), profile)
     finally:
-        app.close()
+        await app.close()
         output.close()
 
 

@@ -9,14 +9,16 @@ import re
 import ssl
 from collections.abc import Callable, Iterator
 
-from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings
+from switchboard.config.tree import Callers, Chat, Cors, ProfileSettings, ProviderSettings, Settings
 from switchboard.net.address import is_loopback
+from switchboard.policy.jwk_set import FAMILIES
 from switchboard.policy.profile import LOCKABLE
 from switchboard.policy.routing import MODEL_NAME
 from switchboard.providers import Kind, kinds
 from switchboard.surface.web_chat import FORMATS
 
 _BASE_URLS = {"azure": "https://NAME.openai.azure.com (AZURE_OPENAI_ENDPOINT)"}
+_ALGORITHMS = (*FAMILIES, "HS256", "HS384", "HS512")
 Origin = Callable[[tuple[str, ...]], str]
 _REGION = re.compile(r"[A-Za-z0-9]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -29,7 +31,11 @@ def provider_type(name: str, given: str | None) -> str:
 
 def check(settings: Settings, origin: Origin) -> list[str]:
     """Complaints, each with its place (`origin` finds it) and what to do."""
-    out = [*_listening(settings, origin), *_chat(settings, settings.chat, ("chat",), origin)]
+    out = [
+        *_listening(settings, origin),
+        *_callers(settings, origin),
+        *_chat(settings, settings.chat, ("chat",), origin),
+    ]
     for name, profile in settings.profiles.items():
         out += _chat(settings, profile, ("profiles", name), origin)
         out += _media(settings, profile, ("profiles", name), origin)
@@ -42,7 +48,7 @@ def check(settings: Settings, origin: Origin) -> list[str]:
 
 def _listening(s: Settings, origin: Origin) -> list[str]:
     out = []
-    if not is_loopback(s.host) and not s.auth.access_key and not any(p.access_key for p in s.profiles.values()):
+    if not is_loopback(s.host) and not identified(s):
         out.append(
             f"{origin(('host',))}: listening on {s.host} would open this server to the network without asking who calls; "
             "set ACCESS_KEY (or auth.access_key in the settings file) to a long random text, "
@@ -64,6 +70,48 @@ def _listening(s: Settings, origin: Origin) -> list[str]:
             f"{origin(('https',))}: with https: require, TLS must end here (tls.certificate, tls.key) or at a proxy "
             "that is named in trusted_proxies"
         )
+    return out
+
+
+def identified(s: Settings) -> bool:
+    """Whether anybody is asked who they are."""
+    callers = [s.auth, *(p.auth for p in s.profiles.values() if p.auth is not None)]
+    known = any(c.jwt or c.firebase_project or c.validate_with for c in callers)
+    keys = s.auth.access_key or s.auth.api_keys or any(p.access_key for p in s.profiles.values())
+    return known or bool(keys)
+
+
+def _callers(s: Settings, origin: Origin) -> list[str]:
+    """Who may ask, and where what they do is counted and kept."""
+    out = []
+    sections: list[tuple[tuple[str, ...], Callers]] = [(("auth",), s.auth)]
+    sections += [(("profiles", name, "auth"), p.auth) for name, p in s.profiles.items() if p.auth is not None]
+    for path, section in sections:
+        place = origin((*path, "jwt"))
+        for issuer in section.jwt:
+            shared = [a for a in issuer.algorithms if a.startswith("HS")]
+            unknown = [a for a in issuer.algorithms if a not in _ALGORITHMS]
+            if unknown:
+                out.append(f"{place}: '{unknown[0]}' is not one of {', '.join(_ALGORITHMS)}")
+            elif issuer.secret is not None and len(shared) != len(issuer.algorithms):
+                out.append(f"{place}: with a secret, algorithms are HS256, HS384 or HS512 only")
+            elif issuer.secret is None and shared:
+                out.append(f"{place}: {shared[0]} needs a secret, and with a secret there are no public keys")
+    if s.auth.public and (s.limits.address.requests_per_minute is None or not identified(s)):
+        out.append(
+            f"{origin(('auth', 'public'))}: what is open to everybody needs a limit for each address: "
+            "set limits.address.requests_per_minute (and an identity for everything else)"
+        )
+    if s.auth.public and ("*" in s.cors.origins or s.cors.origins == Cors().origins):
+        out.append(f"{origin(('auth', 'public'))}: what is open to everybody needs a list of origins: set cors.origins")
+    if s.database.url is not None:
+        scheme = s.database.url.get_secret_value().partition("://")[0]
+        if scheme not in ("postgresql", "postgres", "sqlite"):
+            out.append(f"{origin(('database', 'url'))}: it begins with postgresql:// (or sqlite:///)")
+    if s.redis.url is not None:
+        scheme = s.redis.url.get_secret_value().partition("://")[0]
+        if scheme not in ("redis", "rediss", "unix"):
+            out.append(f"{origin(('redis', 'url'))}: it begins with redis://, rediss:// (TLS) or unix://")
     return out
 
 

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from switchboard.config.check import check
 from switchboard.config.names import KNOWN, OTHERS, PREFIX, Path, nearest, place, variable
-from switchboard.config.tree import Settings
+from switchboard.config.tree import Settings, fields_of
 
 #: Looked for in the working directory where no file is named.
 FILES: Final = ("switchboard.yaml", "switchboard.yml", "switchboard.toml")
@@ -276,7 +276,7 @@ def _unknown_variable(name: str) -> str:
 
 def _leaves(path: Path, model: Any) -> list[Path]:
     out: list[Path] = []
-    for key in model.model_fields:
+    for key in fields_of(model):
         here = place((*path, key))
         if here is not None and here.model is not None:
             out += _leaves((*path, key), here.model)

@@ -8,7 +8,7 @@ from typing import Any, Final, Union, get_args, get_origin
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-from switchboard.config.tree import Settings
+from switchboard.config.tree import Settings, fields_of
 from switchboard.providers import kinds
 
 PREFIX: Final = "SWITCHBOARD_"
@@ -49,7 +49,7 @@ class Place:
     @property
     def keys(self) -> list[str]:
         """The keys of a section."""
-        return list(self.model.model_fields) if self.model is not None else []
+        return list(fields_of(self.model)) if self.model is not None else []
 
 
 def _without_none(annotation: Any) -> Any:
@@ -70,7 +70,7 @@ def place(path: Path) -> Place | None:
     here = Place(Settings)
     for key in path:
         if here.model is not None:
-            field: FieldInfo | None = here.model.model_fields.get(key)
+            field: FieldInfo | None = fields_of(here.model).get(key)
             if field is None:
                 return None
             here = Place(field.annotation)

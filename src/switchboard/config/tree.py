@@ -14,6 +14,7 @@ from pydantic import (
     ValidationInfo,
     field_validator,
 )
+from pydantic.fields import FieldInfo
 
 from switchboard.core.capabilities import FEATURES
 from switchboard.net.address import Networks
@@ -79,6 +80,10 @@ def _one_or_many(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
+def _one_or_many_sections(value: Any) -> Any:
+    return [value] if isinstance(value, dict) else value
+
+
 def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
@@ -95,6 +100,11 @@ Model = Annotated[str, AfterValidator(_model)]
 Key = Annotated[SecretStr, AfterValidator(_printable)]
 #: One secret or a list of them.
 Keys = Annotated[list[Key], BeforeValidator(_one_or_many)]
+
+
+def fields_of(section: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The keys of a section, as they are written."""
+    return {field.alias or name: field for name, field in section.model_fields.items()}
 
 
 class _Section(BaseModel):
@@ -147,17 +157,87 @@ class Cors(_Section):
     )
 
 
-class Auth(_Section):
+class Jwt(_Section):
+    """An issuer of JSON Web Tokens whose users may ask."""
+
+    issuer: str = Field(description="What its tokens carry as iss: https://login.example.com/.", min_length=1)
+    audience: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
+        description="Whom its tokens are for (aud): one, or any of several.", min_length=1
+    )
+    jwks_url: Annotated[str, AfterValidator(_base_url)] | None = Field(
+        None, description="Where its public keys are; by default what the issuer's OpenID configuration says."
+    )
+    algorithms: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
+        ["RS256", "ES256"], description="Signatures that are accepted."
+    )
+    secret: Key | None = Field(None, description="A shared secret, for HS256, HS384 or HS512, in place of public keys.")
+    user_claim: str = Field("sub", description="The claim that names the user.")
+    leeway: Seconds = Field(60, description="Seconds by which clocks may differ.")
+
+
+class Callers(_Section):
+    """Users who are known by somebody else."""
+
+    jwt: Annotated[list[Jwt], BeforeValidator(_one_or_many_sections)] = Field(
+        [], description="Issuers of tokens that are accepted: one, or a list."
+    )
+    firebase_project: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{3,62}$")] | None = Field(
+        None, description="A Firebase project whose users are let in, by their ID tokens."
+    )
+    validate_with: Annotated[str, Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")] | None = Field(
+        None, description="A function of yours that says who asks: package.module:function.", alias="validate"
+    )
+    validate_seconds: Annotated[float, Field(gt=0, le=60)] = Field(
+        5, description="Seconds that your function may take."
+    )
+
+
+class Auth(Callers):
     """Who may ask."""
 
     access_key: Keys = Field([], description="Keys that open everything: one, or a list while one is being replaced.")
     token_seconds: Count = Field(86_400, description="Seconds for which a token of POST /auth stands for the key.")
+    api_keys: bool = Field(False, description="Whether API keys (switchboard keys create) are asked for and taken.")
+    act_as: bool = Field(
+        False, description="Whether the holder of an access key acts for the userId that a call names."
+    )
+    secret: Key | None = Field(
+        None,
+        description="What API keys are hashed and cookies signed with; by default a file in the data folder. Several hosts need the same.",
+    )
+    session_seconds: Count = Field(1_209_600, description="Seconds for which the page's cookie is good.")
+    failures_per_minute: Count = Field(30, description="Wrong keys and tokens that an address may show.")
+    public: list[Literal["web_chat", "speech", "openai_v1", "anthropic_v1"]] = Field(
+        [],
+        description="Surfaces that ask nobody who they are; needs limits.address.requests_per_minute and cors.origins.",
+    )
 
 
-class LimitSettings(_Section):
-    """How much, how many."""
+class Quota(_Section):
+    """How much may be used; by default as much as one likes."""
 
-    requests_per_minute: Count | None = Field(None, description="By caller: access key, or address without one.")
+    requests_per_minute: Count | None = None
+    tokens_per_minute: Count | None = Field(None, description="Tokens of questions and answers.")
+    tokens_per_day: Count | None = None
+    tokens_per_month: Count | None = None
+    dollars_per_day: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = Field(
+        None, description="US dollars, by public prices."
+    )
+    dollars_per_month: Annotated[float, Field(gt=0, allow_inf_nan=False)] | None = None
+    streams: Count | None = Field(None, description="Streamed answers at a time.")
+    voice_connects_per_minute: Count | None = None
+    voice_sessions: Count | None = Field(None, description="Open voice sessions at a time.")
+
+
+class LimitSettings(Quota):
+    """How much, how many. What stands here of requests, tokens, dollars and streams holds for each caller: key, user, or
+    address where nobody is known."""
+
+    requests_per_minute: Count | None = Field(None, description="By caller.")
+    voice_connects_per_minute: Count | None = 10
+    voice_sessions: Count | None = Field(2, description="Open voice sessions of a caller at a time.")
+    address: Quota = Field(Quota(), description="For each address.")
+    everyone: Quota = Field(Quota(), description="For all callers of the app together.")
     json_body: Bytes = Field(32 * 1024 * 1024, description="Bytes of a JSON body.")
     upload: Bytes = Field(25 * 1024 * 1024, description="Bytes of a body that brings files.")
     nesting: Annotated[int, Field(ge=2, le=500)] = Field(64, description="Levels of a JSON body.")
@@ -282,6 +362,16 @@ class Chat(_Section):
     max_tokens_cap: Count | None = Field(None, description="The most that a request may ask for.")
     system_prompt: str | None = Field(None, description="Put before every conversation; no request can change it.")
     max_conversation_length: Count = Field(50, description="The newest messages that go to the model.")
+    max_conversation_tokens: Count | None = Field(
+        None, description="About how many tokens of them, the newest first; a tool call stays with its result."
+    )
+    conversation_timeout: Seconds = Field(
+        3600, description="Seconds of silence after which a conversation that the server holds starts afresh."
+    )
+    resumable: bool = Field(
+        False,
+        description="Whether an answer in a conversation goes on for a minute after its client left, to be resumed.",
+    )
     trim_v1: bool = Field(False, description="Whether max_conversation_length counts on /v1 too.")
     locked: list[str] = Field([], description=f"What a request may not change: {', '.join(LOCKABLE)}.")
     strict: bool = Field(False, description="Whether a request is refused that a model cannot take over whole.")
@@ -324,11 +414,43 @@ class ProfileSettings(Chat):
     origins: list[Annotated[str, AfterValidator(_plain_origin)]] = Field(
         [], description="Origins of pages that are let in and choose this profile."
     )
-    requests_per_minute: Count | None = Field(None, description="By caller; by default as in `limits`.")
+    auth: Callers | None = Field(None, description="Its own users; by default those of `auth`.")
+    limits: Quota = Field(Quota(), description="For each of its callers; what is not set here is taken from `limits`.")
+    everyone: Quota | None = Field(
+        None, description="For all of its callers together; by default as in `limits.everyone`."
+    )
     embeddings: EmbeddingSettings | None = Field(None, description="In place of `embeddings`.")
     images: ImageSettings | None = Field(None, description="In place of `images`.")
     speech: SpeechSettings | None = Field(None, description="In place of `speech`.")
     transcription: TranscriptionSettings | None = Field(None, description="In place of `transcription`.")
+
+
+class DatabaseSettings(_Section):
+    """Where keys, usage, conversations and sessions are kept."""
+
+    url: SecretStr | None = Field(
+        None, description="postgresql://user:password@host/name; by default a file in the data folder (SQLite)."
+    )
+    connections: Annotated[int, Field(ge=1, le=64)] = Field(4, description="Connections to PostgreSQL of each process.")
+    migrate: bool | None = Field(
+        None, description="Whether tables are brought up to date at the start; by default for SQLite only."
+    )
+
+
+class RedisSettings(_Section):
+    """Where several hosts count together what their callers do."""
+
+    url: SecretStr | None = Field(None, description="redis://host:6379/0; without it each host counts for itself.")
+    prefix: str = Field("switchboard:", description="What its keys begin with.")
+
+
+class Retention(_Section):
+    """Days after which what is kept is thrown away."""
+
+    usage: Count | None = Field(90, description="Records of single requests.")
+    usage_days: Count | None = Field(800, description="Sums by day.")
+    conversations: Count | None = Field(365, description="Conversations in which nobody has said anything since.")
+    voice: Count | None = Field(365, description="Voice sessions and their transcripts.")
 
 
 class Shutdown(_Section):
@@ -343,6 +465,7 @@ class Settings(_Section):
 
     host: str = Field("127.0.0.1", description="The address to listen on.")
     port: Annotated[int, Field(ge=0, le=65535)] = Field(8000, description="The port to listen on; 0: any free one.")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(1, description="Processes that serve, on the one port.")
     data_dir: str | None = Field(None, description="Where data is kept; by default in the user's data folder.")
     public_url: str | None = Field(
         None, description="The address by which clients reach this server.", pattern=r"^https?://[^\s/?#]+(/[^\s?#]*)?$"
@@ -361,6 +484,9 @@ class Settings(_Section):
     timeouts: TimeoutSettings = TimeoutSettings()
     stream: StreamSettings = StreamSettings()
     shutdown: Shutdown = Shutdown()
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    retention: Retention = Retention()
     providers: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProviderSettings] = Field(
         {}, description="The providers, by name."
     )

@@ -14,6 +14,27 @@ from typing import Protocol
 from msgspec import Struct
 
 
+class Allowance(Struct, frozen=True, omit_defaults=True):
+    """How much may be used; None: as much as one likes. Tokens are those of questions and answers together; `streams` and
+    `voice_sessions` are how many may be open at a time; dollars are US dollars."""
+
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    tokens_per_day: int | None = None
+    tokens_per_month: int | None = None
+    dollars_per_day: float | None = None
+    dollars_per_month: float | None = None
+    streams: int | None = None
+    voice_connects_per_minute: int | None = None
+    voice_sessions: int | None = None
+
+    def over(self, other: Allowance) -> Allowance:
+        """This one, and what `other` says where this one says nothing."""
+        names = self.__struct_fields__
+        own = [getattr(self, n) for n in names]
+        return Allowance(*[getattr(other, n) if v is None else v for n, v in zip(names, own, strict=True)])
+
+
 class Window(StrEnum):
     """The time that a counter spans."""
 
@@ -40,12 +61,14 @@ class Taken(Struct, gc=False):
     """What became of several takes: all were added, or none.
 
     `refused` is the index of the first one that was not below its limit, -1 where there is none. `used` is each counter
-    as it is now; `resets` the seconds until each has more room (0.0 for what is held).
+    as it is now; `resets` the seconds until each has more room (0.0 for what is held). `at` is when they were counted, by the clock
+    that the counters go by (seconds since the epoch): what a later `Change` of them names as its own.
     """
 
     refused: int
     used: list[int]
     resets: list[float]
+    at: float = 0.0
 
 
 class Change(Struct, frozen=True, gc=False):
@@ -79,3 +102,6 @@ class Counters(Protocol):
 
     def close(self) -> None:
         """Let go of what this process holds."""
+
+    async def wait_closed(self) -> None:
+        """Wait, after `close`, until what this process held is let go of; bounded in time."""

@@ -37,6 +37,7 @@ CODES: Final[dict[str, Code]] = {
     "FIELD_NOT_SUPPORTED": Code(400, "invalid_request_error", "The model takes no such field."),
     "PROVIDER_REJECTED": Code(400, "invalid_request_error", "The AI provider did not accept the request."),
     "UNAUTHORIZED": Code(401, "authentication_error", "A valid access key is needed."),
+    "FORBIDDEN": Code(403, "permission_error", "This is not allowed for this caller."),
     "ORIGIN_NOT_ALLOWED": Code(403, "permission_error", "This origin is not allowed."),
     "NOT_FOUND": Code(404, "invalid_request_error", "There is nothing here."),
     "MODEL_NOT_FOUND": Code(404, "invalid_request_error", "There is no such model."),
@@ -46,6 +47,7 @@ CODES: Final[dict[str, Code]] = {
     "URI_TOO_LONG": Code(414, "invalid_request_error", "The URL is too long."),
     "UNSUPPORTED_MEDIA_TYPE": Code(415, "invalid_request_error", "The body's content type is not one read here."),
     "RATE_LIMITED": Code(429, "rate_limit_error", "Too many requests."),
+    "BUDGET_EXHAUSTED": Code(429, "insufficient_quota", "The budget is used up."),
     "PROVIDER_RATE_LIMITED": Code(429, "rate_limit_error", "The AI provider is limiting requests."),
     "HEADERS_TOO_LARGE": Code(431, "invalid_request_error", "The request's headers are too large."),
     "API_KEY_NOT_CONFIGURED": Code(500, "server_error", "The AI provider's API key is not configured."),
@@ -57,9 +59,12 @@ CODES: Final[dict[str, Code]] = {
     "PROVIDER_PROTOCOL": Code(502, "server_error", "The AI provider's answer could not be understood."),
     "PROVIDER_CUT": Code(502, "server_error", "The AI provider's answer was cut off."),
     "PROVIDER_UNAVAILABLE": Code(503, "server_error", "The AI provider is unavailable."),
+    "STORE_UNAVAILABLE": Code(503, "server_error", "The server's database is not available at the moment."),
+    "IDENTITY_UNAVAILABLE": Code(503, "server_error", "Who calls cannot be checked at the moment."),
     "OVERLOADED": Code(503, "server_error", "The server has no room for more at the moment."),
     "SERVER_RESTARTING": Code(503, "server_error", "The server is restarting."),
     "PROVIDER_TIMEOUT": Code(504, "server_error", "The AI provider did not answer in time."),
+    "STORE_FULL": Code(507, "server_error", "The server has no room to store this."),
 }
 
 #: Seconds that a 429 or 503 asks a client to wait where nobody named a time.

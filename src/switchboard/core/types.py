@@ -9,6 +9,7 @@ from typing import Any, BinaryIO, ClassVar
 
 from msgspec import Raw, Struct
 
+from switchboard.core.counting import Allowance
 from switchboard.core.errors import Problem
 
 #: Header names in lower case; repeated headers are joined with ", " ("; " for cookies).
@@ -52,6 +53,7 @@ class Outcome(StrEnum):
     UPSTREAM_ERROR = "upstream_error"  # the provider failed before it sent anything
     UPSTREAM_CUT = "upstream_cut"  # it failed after it had begun
     TIMEOUT = "timeout"  # the whole answer took too long
+    BUDGET_EXHAUSTED = "budget_exhausted"  # cut in the middle, for nothing was left to pay it
     SERVER_STOPPING = "server_stopping"
     INTERNAL_ERROR = "internal_error"
 
@@ -61,7 +63,7 @@ class Usage(Struct, gc=False):
 
     Of `input`, `cached` were read from the provider's cache and `cache_written` put into it; of `output`, `reasoning`
     were spent on thinking. Where something else is counted: `characters` that were spoken, `seconds` of sound that were
-    listened to, `images` that were drawn.
+    listened to, `images` that were drawn. `audio_input` of `input` and `audio_output` of `output` are sound.
     """
 
     input: int = 0
@@ -73,6 +75,8 @@ class Usage(Struct, gc=False):
     characters: int = 0
     seconds: float = 0.0
     images: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
 
 
 #: Characters of text that are taken for one token where nobody counted.
@@ -146,6 +150,9 @@ class Generate(Op, kw_only=True):
     `prompt` is the server's own, to be put before everything. `native` is the request in another dialect's shape, where
     it came in one; `edits` are the params that the server set since (None: taken out).
 
+    `conversation` names one that the server holds ("": a new one; None: none), `user` for whom it is held where the caller
+    acts for others; `whole` is whether the client always sends all of it.
+
     Members of messages that are not OpenAI's: an assistant's ``thinking_blocks``, whose items are Anthropic's
     ``thinking`` and ``redacted_thinking`` blocks, signatures included.
     """
@@ -158,6 +165,9 @@ class Generate(Op, kw_only=True):
     prompt: str = ""
     native: Native | None = None
     edits: dict[str, Any] = {}
+    conversation: str | None = None
+    user: str = ""
+    whole: bool = False
 
     def asked(self) -> Usage:
         size = len(self.prompt) + sum([len(message_text(m)) for m in self.messages])
@@ -355,10 +365,22 @@ def header(name: bytes, value: bytes) -> Lines:
 
 
 class Caller(Struct, frozen=True, gc=False):
-    """Who asks. `id` is what limits and bills go by; `kind` is how they were known: "open" or "access_key"."""
+    """Who asks. `id` is what limits, bills and ownership go by; `kind` is how they were known: "open", "access_key",
+    "api_key", "jwt", "session" or "own".
+
+    `user` is what people call them (a JWT's subject, a key's name). `profile` is the one that they may use ("": any), `models` and `surfaces`
+    are those that they may (empty: all). `allowance` goes over that of the profile. With `act_as` they act for the user that a
+    call names.
+    """
 
     id: str
     kind: str = "open"
+    user: str = ""
+    profile: str = ""
+    models: frozenset[str] = frozenset()
+    surfaces: frozenset[str] = frozenset()
+    allowance: Allowance | None = None
+    act_as: bool = False
 
 
 class Timeouts(Struct, frozen=True, gc=False):

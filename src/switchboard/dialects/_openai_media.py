@@ -16,12 +16,16 @@ from switchboard.core.events import Event
 from switchboard.core.ports import Context, Meter, Phase
 from switchboard.core.types import Headers, Usage
 from switchboard.dialects import _openai_shapes as shapes
+from switchboard.dialects._streams import EventTap, cut
 from switchboard.dialects.openai_chat import invalid, read_error
 from switchboard.dialects.openai_chat.call import NOT_JSON
-from switchboard.wire.sse import EventSplitter, EventTooLargeError
 
 _ENDED: Final = Phase.DONE  # or FAILED
 T = TypeVar("T")
+
+
+class _InputDetails(Struct):
+    audio_tokens: int | None = None
 
 
 class MediaUsage(Struct):
@@ -31,11 +35,14 @@ class MediaUsage(Struct):
     output_tokens: int | None = None
     prompt_tokens: int | None = None
     seconds: float | None = None
+    input_token_details: _InputDetails | None = None
 
     def read(self) -> Usage:
         """As ours."""
         tokens = self.input_tokens if self.input_tokens is not None else self.prompt_tokens
-        return Usage(tokens or 0, self.output_tokens or 0, seconds=self.seconds or 0.0)
+        details = self.input_token_details
+        audio = details.audio_tokens if details is not None else None
+        return Usage(tokens or 0, self.output_tokens or 0, seconds=self.seconds or 0.0, audio_input=audio or 0)
 
 
 class _Frame(Struct):
@@ -97,31 +104,16 @@ class OpenAIErrors:
         return read_error(body, Fault.STATUS, status, retry_after)
 
 
-class TypedTap:
+class TypedTap(EventTap):
     """Leaves a stream of typed events as it is: reads along for usage and errors. It is complete once an event came whose
     type is one of `last`, each of which counts as an image if it is of `images`. A `core.ports.Pipe`."""
 
     def __init__(self, context: Context, meter: Meter, last: frozenset[str], *, images: bool = False) -> None:
+        super().__init__(context, meter)
         self._counts = images
         self._usage = Usage()
-        self.phase = Phase.PREAMBLE
-        self.error: UpstreamError | None = None
-        self._meter = meter
         self._last = last
         self._complete = False
-        self._splitter = EventSplitter(context.max_event)
-
-    def feed(self, data: bytes) -> bytes:
-        """The events that are whole with `data`, as they came."""
-        error: UpstreamError | None = None
-        try:
-            frames = self._splitter.feed(data)
-        except EventTooLargeError as e:
-            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
-        passed = b"".join([f.raw for f in frames if self._passes(f.data)])
-        if error is not None:
-            self._fail(error)
-        return passed
 
     def eof(self) -> bytes:
         """The stream ended: complete if its last event came."""
@@ -129,14 +121,8 @@ class TypedTap:
             if self._complete:
                 self.phase = _ENDED
             else:
-                self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+                self._fail(cut())
         return b""
-
-    def _fail(self, error: UpstreamError) -> bool:
-        if self.phase < _ENDED:
-            self.phase = Phase.FAILED
-            self.error = error
-        return False
 
     def _passes(self, payload: bytes | None) -> bool:
         if self.phase >= _ENDED:

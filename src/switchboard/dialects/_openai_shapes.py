@@ -75,10 +75,12 @@ class ChunkChoice(Struct, gc=False):
 
 class TokenDetails(Struct, gc=False):
     cached_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class SpentDetails(Struct, gc=False):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class TokenUsage(Struct, gc=False):

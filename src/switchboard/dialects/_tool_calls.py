@@ -1,8 +1,20 @@
-"""Tool calls put together from their pieces, for dialects that tell only whole ones."""
+"""Tool calls put together from their pieces, for dialects that tell whole ones, or have to know which are."""
 
 from __future__ import annotations
 
+import msgspec
+
 from switchboard.core.events import Done, Event, Finish, ToolCall, ToolCallArguments, ToolCallBegin
+from switchboard.dialects import _openai_shapes as shapes
+
+
+def is_whole(arguments: str) -> bool:
+    """Whether a tool call's arguments, as far as they have come, are JSON."""
+    try:
+        shapes.decode_any(arguments)
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return False
+    return True
 
 
 class ToolCalls:

@@ -20,6 +20,7 @@ from switchboard.core.events import Embeddings
 from switchboard.core.ports import Context, Encoder, Meter, Pipe
 from switchboard.core.types import Embed, Lines, Usage
 from switchboard.dialects import _openai_shapes as shapes
+from switchboard.dialects._encoders import WholeOnly
 from switchboard.dialects._openai_media import (
     MediaUsage,
     NoDecoder,
@@ -114,20 +115,12 @@ def _little(numbers: array.array[float]) -> array.array[float]:
     return numbers
 
 
-class EmbeddingsEncoder:
+class EmbeddingsEncoder(WholeOnly):
     """Writes a list of embeddings."""
-
-    content_type = whole_type = b"application/json"
-    headers: Lines = b""
-    keepalive = b""
 
     def __init__(self, context: Context, base64: bool) -> None:
         self._context = context
         self._base64 = base64
-
-    def encode(self, events: object) -> bytes:
-        """Vectors are not streamed."""
-        raise NotImplementedError
 
     def whole(self, answer: Embeddings) -> bytes:
         """The list."""
@@ -138,10 +131,6 @@ class EmbeddingsEncoder:
         usage = answer.usage or Usage()
         counted = {"prompt_tokens": usage.input, "total_tokens": usage.input}
         return shapes.encode({"object": "list", "data": data, "model": self._context.model, "usage": counted})
-
-    def error(self, problem: Problem) -> bytes:
-        """Vectors are not streamed."""
-        return b""
 
 
 class OpenAIEmbeddings(OpenAIErrors):

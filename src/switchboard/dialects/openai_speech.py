@@ -19,6 +19,7 @@ from switchboard.core.events import Done, Event, Metered, Sound
 from switchboard.core.ports import Context, Meter, Phase, Pipe, Whole
 from switchboard.core.types import Lines, Speak, Usage
 from switchboard.dialects import _openai_shapes as shapes
+from switchboard.dialects._encoders import StreamedOnly
 from switchboard.dialects._openai_media import (
     NoDecoder,
     OpenAIErrors,
@@ -89,7 +90,7 @@ def checked_speed(speed: float | None) -> float:
     return 1.0 if speed is None else speed
 
 
-class SpeechEncoder:
+class SpeechEncoder(StreamedOnly):
     """Writes sound as it is. Its type is that of the format, unless the provider says that it sends another one."""
 
     keepalive = b""
@@ -103,16 +104,12 @@ class SpeechEncoder:
         """The sound of `events`."""
         return b"".join([e.data for e in events if isinstance(e, Sound)])
 
-    def whole(self, answer: Whole) -> bytes:
-        """Sound is always streamed."""
-        raise NotImplementedError
-
     def error(self, problem: Problem) -> bytes:
         """There are no words in a sound: it is cut off."""
         return b""
 
 
-class SpeechEventsEncoder:
+class SpeechEventsEncoder(StreamedOnly):
     """Writes ``speech.audio.delta`` and ``speech.audio.done``."""
 
     content_type = b"text/event-stream"
@@ -136,10 +133,6 @@ class SpeechEventsEncoder:
                 usage = {"input_tokens": u.input, "output_tokens": u.output, "total_tokens": u.input + u.output}
                 out += typed_event({"type": "speech.audio.done", "usage": usage})
         return out
-
-    def whole(self, answer: Whole) -> bytes:
-        """Sound is always streamed."""
-        raise NotImplementedError
 
     def error(self, problem: Problem) -> bytes:
         """An event in place of the last one."""

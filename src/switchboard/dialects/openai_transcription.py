@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, Problem, UpstreamError
-from switchboard.core.events import Done, Event, Failed, Metered, Passage, Text, Transcription
+from switchboard.core.events import Done, Event, Metered, Passage, Text, Transcription
 from switchboard.core.ports import Context, Encoder, Meter, Pipe
 from switchboard.core.types import FilePart, Form, Lines, Transcribe, Upload, Usage
 from switchboard.dialects import _openai_shapes as shapes
@@ -27,9 +27,10 @@ from switchboard.dialects._openai_media import (
     told_error,
     typed_event,
 )
+from switchboard.dialects._streams import EventDecoder
 from switchboard.dialects.openai_chat import error_body, read_error
 from switchboard.wire.multipart import FormWriter, form_type
-from switchboard.wire.sse import EventSplitter, EventTooLargeError
+from switchboard.wire.sse import SSEvent
 
 #: Formats of an answer, with their content types.
 FORMATS: Final = {
@@ -210,31 +211,16 @@ class _Event(Struct):
 _events: Final = msgspec.json.Decoder(_Event)
 
 
-class TranscriptDecoder:
+class TranscriptDecoder(EventDecoder):
     """``transcript.text.delta`` and ``transcript.text.done`` in, events out."""
 
-    def __init__(self, context: Context) -> None:
-        self._splitter = EventSplitter(context.max_event)
-        self._ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Events that are whole with `data`. Raises `UpstreamError`."""
-        out: list[Event] = []
-        error: UpstreamError | None = None
+    def _frame(self, frame: SSEvent, out: list[Event]) -> None:
+        if frame.data is None:
+            return
         try:
-            frames = self._splitter.feed(data)
-        except EventTooLargeError as e:
-            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
-        try:
-            for frame in frames:
-                if frame.data is not None and not self._ended:
-                    self._read(frame.data, out)
+            self._read(frame.data, out)
         except UpstreamError as e:
-            error = e
-        if error is not None and not self._ended:
-            self._ended = True
-            out.append(Failed(error))
-        return out
+            self._fail(e, out)
 
     def _read(self, data: bytes, out: list[Event]) -> None:
         event = decode(_events, data, "an event of a transcription")
@@ -247,17 +233,17 @@ class TranscriptDecoder:
             self._ended = True
             out += [Metered(event.usage.read()), Done()] if event.usage is not None else [Done()]
 
-    def eof(self) -> list[Event]:
-        """`Failed` where the last event is missing."""
-        return [] if self._ended else [Failed(UpstreamError(Fault.CUT, "the stream ended before it was complete"))]
-
 
 def usage_out(usage: Usage) -> dict[str, Any]:
     """`usage` as OpenAI writes it for transcriptions."""
     if usage.seconds:
         return {"type": "duration", "seconds": usage.seconds}
-    total = usage.input + usage.output
-    return {"type": "tokens", "input_tokens": usage.input, "output_tokens": usage.output, "total_tokens": total}
+    counted: dict[str, Any] = {"type": "tokens", "input_tokens": usage.input, "output_tokens": usage.output}
+    counted["total_tokens"] = usage.input + usage.output
+    if usage.audio_input:
+        text = max(0, usage.input - usage.audio_input)
+        counted["input_token_details"] = {"text_tokens": text, "audio_tokens": usage.audio_input}
+    return counted
 
 
 class OpenAITranscription(OpenAIErrors):

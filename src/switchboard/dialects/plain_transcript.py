@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from switchboard.core.errors import Problem
-from switchboard.core.events import Event, Transcription
+from switchboard.core.events import Transcription
 from switchboard.core.ports import Context
-from switchboard.core.types import Lines
 from switchboard.dialects import _openai_shapes as shapes
+from switchboard.dialects._encoders import WholeOnly
 
 
-class TranscriptEncoder:
+class TranscriptEncoder(WholeOnly):
     """Writes a transcription whole."""
-
-    content_type = whole_type = b"application/json"
-    headers: Lines = b""
-    keepalive = b""
-
-    def encode(self, events: Sequence[Event]) -> bytes:
-        """It is not streamed."""
-        raise NotImplementedError
 
     def whole(self, answer: Transcription) -> bytes:
         """The transcription; what the provider does not tell is left out."""
@@ -31,10 +21,6 @@ class TranscriptEncoder:
         if answer.duration is not None:
             body["duration"] = answer.duration
         return shapes.encode(body)
-
-    def error(self, problem: Problem) -> bytes:
-        """It is not streamed."""
-        return b""
 
 
 class PlainTranscript:

@@ -1,17 +1,22 @@
-"""Who may ask, how often, and under which settings: the policies, put together for one runtime."""
+"""Who may ask, how often, and under which settings: the policies, put together for one runtime.
+
+Where what is needed is at hand, an answer is given at once; else a coroutine that gives it.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Awaitable, Coroutine, Sequence
+from typing import Any, Final
 
+from switchboard.core.counting import Counters, Taken
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Lines, Op, RequestHead
-from switchboard.policy.authenticate import AccessKeys
-from switchboard.policy.metering import UsageMeter
+from switchboard.engine.identity import Identity
+from switchboard.engine.prices import UNKNOWN, PriceBook
+from switchboard.engine.reservation import Reservation
 from switchboard.policy.profile import Profile, apply
-from switchboard.policy.ratelimit import RequestRate
+from switchboard.policy.quotas import Quotas, Rules, headers, refusal
 from switchboard.policy.routing import Routing, Target
 
 _JSON: Final = b"application/json"
@@ -19,23 +24,24 @@ _BARE: Final = re.compile(rb"(?:audio|video)/[a-z0-9.+-]+|application/(?:ogg|oct
 
 
 class Gate:
-    """`rate` is None where there is no limit."""
+    """The policies of one profile."""
 
     def __init__(
         self,
-        keys: AccessKeys,
-        rate: RequestRate | None,
+        identity: Identity,
+        quotas: Quotas,
+        counters: Counters,
         profile: Profile,
         routing: Routing,
+        prices: PriceBook,
     ) -> None:
-        self.keys = keys
-        self._rate = rate
+        self.identity = identity
+        self.quotas = quotas
+        self.counters = counters
         self.profile = profile
         self.routing = routing
-
-    def identify(self, head: RequestHead, peer: str) -> Caller:
-        """Who asks, by the headers alone. Raises `Problem` (401)."""
-        return self.keys.identify(head.headers, peer)
+        self.prices = prices
+        self.identify = identity.identify
 
     def check(self, head: RequestHead, limit: int) -> None:
         """Whether the body is one that is read here: JSON, at most `limit` bytes. Raises `Problem` (415, 413)."""
@@ -58,30 +64,64 @@ class Gate:
         if length is not None and int(length) > limit:
             raise _too_large(limit)
 
-    def admit(self, caller: Caller, at: float) -> Lines:
-        """Count the request; gives the header lines that tell how many are left. Raises `Problem` (429)."""
-        rate = self._rate
-        if rate is None:
+    def admit(self, caller: Caller, peer: str, surface: str) -> Lines | Coroutine[Any, Any, Lines]:
+        """Count the request; gives the header lines that tell how many are left. Raises `Problem` (403, 429)."""
+        if caller.surfaces and surface not in caller.surfaces:
+            raise Problem("FORBIDDEN", f"This caller may not use {surface}.")
+        rules = self.quotas.rules(caller, peer)
+        if not rules.admission:
             return b""
-        verdict = rate.take(caller.id, at)
-        headers = rate.headers(verdict)
-        if not verdict.admitted:
-            text = f"More than {rate.limit} requests in a minute; try again in {verdict.reset:.0f} s."
-            wait = str(max(1, round(verdict.reset)))
-            raise Problem("RATE_LIMITED", text, retry_after=wait, headers=headers)
-        return headers
+        taken = self.counters.take(rules.admission)
+        return _admitted(rules, taken) if isinstance(taken, Taken) else _admitted_later(rules, taken)
 
-    def plan(self, op: Op, *, documents: bool) -> Sequence[Target]:
+    def plan(self, op: Op, caller: Caller, *, documents: bool) -> Sequence[Target]:
         """Bring `op` under the profile and find what may answer it, the best first. Raises `Problem`."""
         targets = self.routing.plan(op, self.profile, documents=documents)
+        if caller.models and op.model not in caller.models and targets[0].model not in caller.models:
+            name = op.model or targets[0].model
+            raise Problem("FORBIDDEN", f"This caller may not use the model '{name}'.", param="model")
         if targets[0].substituted:
             op.drop("model")
         apply(op, self.profile, documents=documents)
         return targets
 
-    def meter(self, op: Op) -> UsageMeter:
-        """What counts `op`."""
-        return UsageMeter(op)
+    def reservation(self, op: Op, caller: Caller, peer: str) -> Reservation | None:
+        """What `op` has to have set aside; None where nothing is."""
+        reservation = Reservation(self.counters, self.quotas.rules(caller, peer), op)
+        return None if reservation.empty else reservation
+
+    def reserve(self, reservation: Reservation, target: Target) -> Lines | Coroutine[Any, Any, Lines]:
+        """Set aside what an answer of `target` may use. Raises `Problem` (429)."""
+        if not self.price(reservation, target):
+            return self._reserve_later(reservation, target)
+        return reservation.begin()
+
+    def price(self, reservation: Reservation, target: Target) -> bool:
+        """What is used costs what `target` costs from now on. False: that is still being looked up."""
+        if not reservation.in_dollars:
+            return True
+        price = self.prices.price_for(target)
+        if price is UNKNOWN:
+            return False
+        reservation.toward(price)
+        return True
+
+    async def _reserve_later(self, reservation: Reservation, target: Target) -> Lines:
+        reservation.toward(await self.prices.wait_for(target))
+        lines = reservation.begin()
+        return lines if isinstance(lines, bytes) else await lines
+
+
+def _admitted(rules: Rules, taken: Taken) -> Lines:
+    if taken.refused < 0:
+        return headers(rules.requests, taken)
+    problem = refusal(rules.requests[taken.refused], taken.resets[taken.refused])
+    problem.headers += headers(rules.requests, taken)
+    raise problem
+
+
+async def _admitted_later(rules: Rules, taken: Awaitable[Taken]) -> Lines:
+    return _admitted(rules, await taken)
 
 
 def _is_json(content_type: bytes) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from switchboard.core.errors import UpstreamError
 from switchboard.core.events import (
+    AnswerBuilder,
     Done,
     Event,
     Failed,
@@ -21,11 +22,12 @@ _CONTENT = Phase.CONTENT
 
 
 class Translate:
-    """Decodes one dialect and encodes another; a `core.ports.Pipe`."""
+    """Decodes one dialect and encodes another; a `core.ports.Pipe`. `kept` gathers what is said, where it is to be kept."""
 
-    __slots__ = ("_decoder", "_encoder", "_meter", "error", "phase")
+    __slots__ = ("_decoder", "_encoder", "_kept", "_meter", "error", "phase")
 
-    def __init__(self, decoder: Decoder, encoder: Encoder, meter: Meter) -> None:
+    def __init__(self, decoder: Decoder, encoder: Encoder, meter: Meter, kept: AnswerBuilder | None = None) -> None:
+        self._kept = kept
         self.phase = _PREAMBLE
         self.error: UpstreamError | None = None
         self._decoder = decoder
@@ -56,6 +58,8 @@ class Translate:
             elif isinstance(e, Done):
                 self.phase = Phase.DONE
             content.append(e)
+        if self._kept is not None:
+            self._kept.add(content)
         if not content:
             return b""
         if self.phase is _PREAMBLE:

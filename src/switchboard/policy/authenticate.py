@@ -7,11 +7,11 @@ import hmac
 import time
 from collections.abc import Sequence
 
-from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Headers
 from switchboard.policy.tokens import PREFIX, Tokens
 
-_CHALLENGE = b'www-authenticate: Bearer realm="switchboard"\r\n'
+#: What a 401 says of how to be known.
+CHALLENGE = b'www-authenticate: Bearer realm="switchboard"\r\n'
 
 
 def presented(headers: Headers) -> bytes:
@@ -31,41 +31,40 @@ def _bearer(authorization: bytes) -> bytes | None:
 
 
 class AccessKeys:
-    """One or several access keys of a `profile`, any of which opens every surface, and the tokens that stand for them. No
-    keys: everybody is let in, unless `closed`."""
+    """One or several access keys of a `profile`, any of which opens every surface, and the tokens that stand for them."""
 
-    def __init__(self, keys: Sequence[str], *, closed: bool = False, profile: str = "default") -> None:
-        self._closed = closed or bool(keys)
+    def __init__(self, keys: Sequence[str], *, profile: str = "default", act_as: bool = False) -> None:
         self._keys = [k.encode() for k in keys]
         self._tokens = Tokens(self._keys, profile)
         self._admitted: dict[bytes, Caller] = {}  # by the whole header, and only what was right
-        self._callers = [Caller("key:" + hashlib.sha256(k).hexdigest()[:12], "access_key") for k in self._keys]
+        self._callers = [
+            Caller("key:" + hashlib.sha256(k).hexdigest()[:12], "access_key", act_as=act_as) for k in self._keys
+        ]
 
     def __bool__(self) -> bool:
-        return self._closed
+        return bool(self._keys)
 
-    def identify(self, headers: Headers, peer: str) -> Caller:
-        """Who asks. Raises `Problem` (401). Takes the same time whichever key is wrong, and wherever it is wrong."""
-        if not self._closed:
-            return Caller(peer)
-        authorization = headers.get(b"authorization", b"")
-        known = self._admitted.get(authorization)
-        if known is not None:
-            return known
-        shown = presented(headers)
+    def known(self, authorization: bytes) -> Caller | None:
+        """Whose ``authorization`` header this is, if it was seen before."""
+        return self._admitted.get(authorization)
+
+    def find(self, shown: bytes, authorization: bytes) -> Caller | None:
+        """Whose key or token was `shown`, None where it is nobody's. Takes the same time whichever key is wrong, and wherever it is
+        wrong. `authorization` is the header that it stood in, or something else."""
         if shown.startswith(PREFIX):
             index = self._tokens.check(shown, time.time())
-            if index is None:
-                raise Problem("UNAUTHORIZED", "The token is not valid, or not any more.", headers=_CHALLENGE)
-            return self._callers[index]
+            return None if index is None else self._callers[index]
         index = self._index(shown)
-        found = None if index is None else self._callers[index]
-        if found is None:
-            message = "The access key is not valid." if shown else "An access key is needed: Authorization: Bearer KEY."
-            raise Problem("UNAUTHORIZED", message, headers=_CHALLENGE)
+        if index is None:
+            return None
+        found = self._callers[index]
         if _bearer(authorization) is not None and len(self._admitted) < 64:
             self._admitted[authorization] = found  # it was this header that was right, and nothing beside it
         return found
+
+    def by_id(self, name: str) -> Caller | None:
+        """The caller that is called `name`, as long as there is a key for it."""
+        return next((c for c in self._callers if c.id == name), None)
 
     def _index(self, shown: bytes) -> int | None:
         """The number of the key that `shown` is."""
@@ -76,9 +75,6 @@ class AccessKeys:
         return found
 
     def token(self, key: bytes, expires: int) -> str | None:
-        """A token that stands for `key` until `expires` (seconds since the epoch); None where it is no key of ours. Where no
-        key is needed, any gives one."""
-        if not self._closed:
-            return "open"
+        """A token that stands for `key` until `expires` (seconds since the epoch); None where it is no key of ours."""
         index = self._index(key)
         return None if index is None else self._tokens.issue(index, expires)

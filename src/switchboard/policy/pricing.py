@@ -15,7 +15,7 @@ _PROBE = 1_000_000
 
 class Rates(Struct, frozen=True):
     """US dollars for one of each: a token in, one read from the cache, one put into it, a token out, a character spoken, a
-    second listened to."""
+    second listened to, a token in that is sound, a token out that is."""
 
     input: float
     cached: float
@@ -23,6 +23,8 @@ class Rates(Struct, frozen=True):
     output: float
     characters: float
     seconds: float
+    audio_input: float
+    audio_output: float
 
 
 class Price(Struct, frozen=True):
@@ -31,17 +33,20 @@ class Price(Struct, frozen=True):
     steps: tuple[tuple[int, Rates], ...]
 
     def cost(self, usage: Usage) -> float:
-        """US dollars for `usage`."""
+        """US dollars for `usage`. Nobody tells how much of what was read from the cache is sound: as little as can be."""
         rates = self.steps[0][1]
         for above, further in self.steps[1:]:
             if usage.input > above:
                 rates = further
-        plain = max(0, usage.input - usage.cached - usage.cache_written)
+        fresh = max(0, usage.input - usage.cached - usage.cache_written)
+        heard, spoken = min(usage.audio_input, fresh), min(usage.audio_output, usage.output)
         return (
-            plain * rates.input
+            (fresh - heard) * rates.input
+            + heard * rates.audio_input
             + usage.cached * rates.cached
             + usage.cache_written * rates.cache_written
-            + usage.output * rates.output
+            + (usage.output - spoken) * rates.output
+            + spoken * rates.audio_output
             + usage.characters * rates.characters
             + usage.seconds * rates.seconds
         )
@@ -73,6 +78,8 @@ def price_of(provider: str, model: str) -> Price | None:
             output=(cost(input_tokens=many, output_tokens=_PROBE) - base) / _PROBE,
             characters=cost(input_characters=_PROBE) / _PROBE,
             seconds=cost(audio_seconds=_PROBE, input_audio_seconds=_PROBE) / _PROBE,
+            audio_input=cost(input_tokens=many, input_audio_tokens=many) / many,
+            audio_output=(cost(input_tokens=many, output_tokens=_PROBE, output_audio_tokens=_PROBE) - base) / _PROBE,
         )
         steps.append((start, rates))
     return Price(tuple(steps))

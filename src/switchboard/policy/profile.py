@@ -37,7 +37,8 @@ class Profile(Struct, frozen=True):
     is served; `models` are the names that a request may choose from (empty: any). `temperature`, `top_p` and
     `max_tokens` are defaults; `locked` names those that a request may not change. `max_tokens_cap` bounds what it may
     ask for. `media` are the defaults of operations other than text; `voice`, `sound` (the format of speech) and `language`
-    (of what is transcribed) hold where a request names none. `max_conversation_length` is in messages; on ``/v1`` it counts only with `trim_v1`. With `strict` a
+    (of what is transcribed) hold where a request names none. `max_conversation_length` is in messages; on ``/v1`` it counts only with `trim_v1`, `max_conversation_tokens` is about how many tokens they may have; a conversation that the server holds starts
+    afresh after `conversation_timeout` seconds of silence, and its answers go on without their client where they are `resumable`. With `strict` a
     request is refused that a model cannot take over whole.
     """
 
@@ -52,6 +53,9 @@ class Profile(Struct, frozen=True):
     max_tokens_cap: int | None = None
     system_prompt: str | None = None
     max_conversation_length: int = 50
+    max_conversation_tokens: int | None = None
+    conversation_timeout: float = 3600.0
+    resumable: bool = False
     trim_v1: bool = False
     locked: frozenset[str] = frozenset()
     strict: bool = False
@@ -100,8 +104,10 @@ def _chat(op: Generate, profile: Profile, documents: bool) -> None:
             if len(own) != len(op.messages):
                 op.drop("system")
                 op.replace_messages(own)
-    if (documents or profile.trim_v1) and len(op.messages) > profile.max_conversation_length:
-        kept = trim(op.messages, profile.max_conversation_length)
+    tokens = profile.max_conversation_tokens
+    long = len(op.messages) > profile.max_conversation_length or tokens is not None
+    if (documents or profile.trim_v1) and long:
+        kept = trim(op.messages, profile.max_conversation_length, tokens)
         if kept is not op.messages:
             op.replace_messages(kept)
 

@@ -103,7 +103,8 @@ class AsgiShell:
             problem = Problem("METHOD_NOT_ALLOWED", "This path answers POST only.", headers=b"allow: POST\r\n")
         if problem is None and not (path in _OPEN or path.startswith(("/health", "/page/"))):
             try:
-                caller = routes.kit.gate.identify(head, envelope.peer)
+                found = routes.kit.gate.identify(head, envelope.peer)
+                caller = found if isinstance(found, Caller) else await found
             except Problem as p:
                 problem = p
         if problem is not None:
@@ -112,7 +113,12 @@ class AsgiShell:
             self._switch.record(head, envelope, status, problem, began)
             return
         scope = {**scope, "path": path, "raw_path": path.encode()}
-        told: dict[str, Any] = {"request_id": envelope.request_id, "peer": envelope.peer, "gate": routes.kit.gate}
+        told: dict[str, Any] = {
+            "request_id": envelope.request_id,
+            "peer": envelope.peer,
+            "gate": routes.kit.gate,
+            "caller": caller,
+        }
         caller_id = "" if caller is None else caller.id
         await self._pass_on(head, envelope, {**scope, "switchboard": told}, receive, send, began, caller_id)
 

@@ -11,6 +11,7 @@ from switchboard.core.errors import Problem
 from switchboard.core.ports import Downstream, Surface
 from switchboard.core.types import Envelope, Lines, Outcome, RequestHead
 from switchboard.engine.exchange import Exchange, Kit
+from switchboard.policy import api_keys
 from switchboard.policy.authenticate import digest, presented
 from switchboard.policy.tokens import PREFIX, profile_of
 from switchboard.surface import problem as shapes
@@ -48,9 +49,13 @@ class Switch:
             name, slash, rest = path[3:].partition("/")
             chosen = routes.profiles.get(name)
             return (routes, path) if chosen is None else (chosen, slash + rest or "/")
-        if routes.by_key:
-            key = presented(head.headers)
-            chosen = routes.profiles.get(profile_of(key)) if key.startswith(PREFIX) else routes.by_key.get(digest(key))
+        key = presented(head.headers)
+        if key:
+            if key.startswith(PREFIX):
+                name = profile_of(key)
+            else:
+                name = api_keys.profile_of(key) if key.startswith(b"sb_") else ""
+            chosen = routes.profiles.get(name) if name else routes.by_key.get(digest(key))
             if chosen is not None:
                 return chosen, path
         origin = head.headers.get(b"origin")

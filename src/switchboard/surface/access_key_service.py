@@ -17,8 +17,8 @@ from switchboard.core.errors import Problem
 from switchboard.core.ports import ClientDialect, Surface
 from switchboard.core.types import Lines, Op, RequestHead
 from switchboard.dialects import openai_chat, openai_completions, openai_embeddings, openai_images
-from switchboard.policy.authenticate import AccessKeys
-from switchboard.policy.ratelimit import RequestRate
+from switchboard.policy.authenticate import CHALLENGE, AccessKeys
+from switchboard.policy.failures import Failures
 from switchboard.surface import problem as shapes
 from switchboard.surface.json_surface import JsonSurface
 
@@ -105,24 +105,26 @@ class AuthResponse(BaseModel):
 
 
 class Doorkeeper:
-    """Changes access keys for tokens. `keys` gives those of every profile, `lifetime` the seconds that a token lives."""
+    """Changes access keys for tokens. `keys` gives those of every profile, none where nobody is asked for one; `lifetime` the
+    seconds that a token lives."""
 
     def __init__(self, keys: Callable[[], list[AccessKeys]], lifetime: Callable[[], float]) -> None:
         self._keys = keys
         self._lifetime = lifetime
-        self._failures = RequestRate(_ATTEMPTS, callers=10_000)
+        self._failures = Failures(_ATTEMPTS)
 
     def admit(self, key: str, peer: str) -> AuthResponse:
         """A token for `key`. Raises `Problem` (401, 429)."""
         at = now()
-        if self._failures.full(peer, at):
+        if self._failures.blocked(peer, at):
             raise Problem("RATE_LIMITED", "Too many wrong access keys; try again in a minute.", retry_after="60")
         expires = int(time.time() + self._lifetime())
-        tokens = [k.token(key.encode("utf-8", "surrogatepass"), expires) for k in self._keys()]
-        token = next((t for t in tokens if t is not None), None)
+        rings = self._keys()
+        tokens = [k.token(key.encode("utf-8", "surrogatepass"), expires) for k in rings]
+        token = next((t for t in tokens if t is not None), None if rings else "open")
         if token is None:
-            self._failures.take(peer, at)
-            raise Problem("UNAUTHORIZED", "The access key is not valid.")
+            self._failures.failed(peer, at)
+            raise Problem("UNAUTHORIZED", "The access key is not valid.", headers=CHALLENGE)
         until = datetime.fromtimestamp(expires, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return AuthResponse(token=token, expires_at=until)
 

@@ -22,7 +22,7 @@ _TRACESTATE: Final = re.compile(rb"[\x20-\x7e]{1,512}")
 _EXPOSED: Final[Lines] = (
     b"access-control-expose-headers: x-request-id, request-id, retry-after, x-ratelimit-limit-requests, x-ratelimit-remaining-requests, "
     b"x-ratelimit-reset-requests, x-ratelimit-limit-tokens, x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens, "
-    b"x-switchboard-model, x-switchboard-dropped\r\n"
+    b"x-switchboard-model, x-switchboard-dropped, x-switchboard-conversation, x-should-retry\r\n"
 )
 _HOSTS_KNOWN: Final = 1024
 _HSTS: Final[Lines] = b"strict-transport-security: max-age=31536000\r\n"
@@ -69,6 +69,11 @@ class Envelopes:
         self._s = settings
         self._new_id = _RequestIds()
         self._hosts: dict[bytes, bool] = {}  # verdicts on values of the host header
+
+    @property
+    def own_origins(self) -> frozenset[str]:
+        """Origins of pages that may ask with a cookie."""
+        return (self._s.origins | self._s.own) - {"*"}
 
     def open(self, head: RequestHead) -> Envelope:
         """The envelope of a request; its `problem` says if the request is to be refused at once."""

@@ -29,14 +29,14 @@ def headers(problem: Problem) -> Lines:
 
 
 def openai(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) -> tuple[int, Lines, bytes]:
-    """``/v1``: OpenAI's error object. A provider's refusal keeps its status, type, param and code, and its message
+    """``/v1``: OpenAI's error object. A provider's refusal keeps its status, type, param, code and message, all of them
     without secrets (`secrets` and whatever looks like one) and hosts."""
     body: dict[str, Any] = error_body(problem)
-    status = problem.status
-    if problem.upstream is not None:
-        status = problem.upstream.status or status
-        said = mask_all(problem.upstream.message, secrets)
-        body["message"] = said or problem.message
+    status, u = problem.status, problem.upstream
+    if u is not None:
+        status = u.status or status
+        own = {"message": u.message, "type": u.type, "param": u.param, "code": u.code}
+        body |= {name: mask_all(said, secrets) for name, said in own.items() if said}
     return status, headers(problem), _encode({"error": body, "request_id": request_id})
 
 
@@ -45,7 +45,7 @@ def anthropic(problem: Problem, request_id: str, secrets: tuple[str, ...] = ()) 
     status, message, kind = problem.status, problem.message, None
     if problem.upstream is not None:
         status = problem.upstream.status or status
-        kind = problem.upstream.type
+        kind = problem.upstream.type and mask_all(problem.upstream.type, secrets)
         message = mask_all(problem.upstream.message, secrets) or message
     error = {"type": kind or error_type(status), "message": message}
     return status, headers(problem), _encode({"type": "error", "error": error, "request_id": request_id})

@@ -6,6 +6,7 @@ parameter of ``accept``, and then by what the body looks like.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 from urllib.parse import parse_qs
 
@@ -30,8 +31,11 @@ DIALECTS: Final[dict[str, ClientDialect]] = {
 }
 FORMATS: Final = ("auto", *DIALECTS)
 
-#: Members that the documents name and that are no part of an OpenAI request. What they ask for is not there (yet).
-_EXTRAS: Final = ("conversation_id", "audio")
+#: Members that the documents name and that are no part of an OpenAI request.
+_EXTRAS: Final = ("conversation_id", "userId", "audio")
+#: … and those of them that ask for something that is not there (yet).
+_MISSING: Final = ("audio",)
+_NAME: Final = re.compile(r"[A-Za-z0-9._:~-]{0,128}")
 _DEEP_CHAT: Final = DIALECTS["deep_chat"]
 
 
@@ -54,10 +58,12 @@ class WebChat(JsonSurface):
             op = _echo_test(value)
         else:
             op = self._operation(value, body, head)
-        for name in _EXTRAS:
+        for name in _MISSING:
             if value.get(name) is not None:
                 op.drop(name)
+        for name in _EXTRAS:
             op.params.pop(name, None)
+        _conversation(op, value)
         return DIALECTS[chosen], op
 
     def _operation(self, value: dict[str, Any], body: bytes, head: RequestHead) -> Generate:
@@ -97,6 +103,20 @@ class WebChat(JsonSurface):
         if dialect is _DEEP_CHAT:
             return shapes.deep_chat(problem, request_id)
         return super().problem(problem, request_id, dialect)
+
+
+def _conversation(op: Generate, value: dict[str, Any]) -> None:
+    """Which conversation the request belongs to, if the server is to hold it: ``conversation_id``, or the ``id`` of useChat, which
+    always sends what was said before, too."""
+    ui = _shape(value) == "ui"
+    named = value.get("conversation_id", value.get("id") if ui else None)
+    for name, text in (("conversation_id", named), ("userId", value.get("userId"))):
+        if text is not None and (not isinstance(text, str) or _NAME.fullmatch(text) is None):
+            said = f"{name}: up to 128 letters, digits and . _ : ~ - are allowed."
+            raise Problem("INVALID_REQUEST", said, param=name)
+    op.conversation = named
+    op.user = value.get("userId") or ""
+    op.whole = ui
 
 
 def _shape(value: dict[str, Any]) -> str:

@@ -14,7 +14,7 @@ from switchboard.core.types import SpanIds, Usage
 class Record(Struct, gc=False):
     """A request that is over. Times are in seconds (`at` since the epoch); `first_byte` is None where none was sent.
 
-    `usage` says what was used; `cost` is in US dollars, None where the price is not known. `attempts` is how often a provider was asked, `called` when last, in seconds from the beginning.
+    `usage` says what was used; `cost` is in US dollars, None where the price is not known. `attempts` is how often a provider was asked, `called` when last, in seconds from the beginning. `user` is what people call the caller, or the user that it acts for.
     """
 
     at: float
@@ -38,6 +38,7 @@ class Record(Struct, gc=False):
     called: float = 0.0
     span: SpanIds | None = None
     cost: float | None = None
+    user: str = ""
 
     @property
     def tokens_in(self) -> int:

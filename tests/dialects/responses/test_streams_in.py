@@ -346,6 +346,9 @@ def test_a_whole_answer() -> None:
     assert (choice.text, choice.reasoning, choice.refusal, choice.finish) == ("Hello", "hm\n\nso", "no", "tool_calls")
     assert [(c.id, c.name, c.arguments) for c in choice.tool_calls] == [("c1", "f", "{}"), ("call_1", "", "")]
     assert answer.usage is not None and usage_list(answer.usage) == [10, 20, 4, 3, 7]
+    sound = {"input_tokens_details": {"audio_tokens": 6}, "output_tokens_details": {"audio_tokens": 5}}
+    counted = RESPONSES.answer(json.dumps(WHOLE | {"usage": USAGE | sound}).encode()).usage
+    assert counted is not None and (counted.audio_input, counted.audio_output) == (6, 5)
     cut = response("incomplete", incomplete_details={"reason": "max_output_tokens"})
     assert RESPONSES.answer(json.dumps(cut).encode()).choices[0].finish == "length"
 

@@ -24,6 +24,7 @@ from switchboard.core.events import (
 )
 from switchboard.core.ports import Context
 from switchboard.core.types import Lines, Usage
+from switchboard.dialects._tool_calls import is_whole
 from switchboard.dialects.anthropic_messages import shapes
 from switchboard.dialects.anthropic_messages.messages_out import tool_id
 from switchboard.dialects.anthropic_messages.stream import STOP_EVENT
@@ -109,7 +110,7 @@ class AnthropicEncoder:
 
     def _go_on(self) -> None:
         """Write what waits, as far as the open tool call lets it."""
-        while self._later and (self._call is None or _is_whole(self._json)):
+        while self._later and (self._call is None or is_whole(self._json)):
             self._one(self._later.pop(0))
 
     def _settle(self) -> None:
@@ -210,14 +211,6 @@ def _message(c: Context, content: list[dict[str, Any]], stop: str | None, usage:
         "stop_sequence": None,
         "usage": shapes.usage_out(usage),
     }
-
-
-def _is_whole(json: str) -> bool:
-    try:
-        shapes.decode_any(json)
-    except shapes.NOT_JSON:
-        return False
-    return True
 
 
 def _content(choice: Choice) -> list[dict[str, Any]]:

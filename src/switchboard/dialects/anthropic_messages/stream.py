@@ -10,7 +10,6 @@ from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import (
     Done,
     Event,
-    Failed,
     Finish,
     Metered,
     Ping,
@@ -21,11 +20,11 @@ from switchboard.core.events import (
     ToolCallBegin,
 )
 from switchboard.core.ports import Context, Meter, Phase
+from switchboard.dialects._streams import EventDecoder, EventTap, cut
 from switchboard.dialects.anthropic_messages import shapes
 from switchboard.dialects.anthropic_messages.call import read_error
-from switchboard.wire.sse import EventSplitter, EventTooLargeError, SSEvent
+from switchboard.wire.sse import SSEvent
 
-_PREAMBLE: Final = Phase.PREAMBLE
 _CONTENT: Final = Phase.CONTENT
 _ENDED: Final = Phase.DONE  # or FAILED
 
@@ -49,55 +48,23 @@ def _read_event(payload: bytes) -> shapes.StreamEvent | UpstreamError:
     return event
 
 
-class _Splitter:
-    """Whole events of a stream; a piece that makes it too large becomes an error behind those before it."""
-
-    __slots__ = ("_splitter",)
-
-    def __init__(self, limit: int) -> None:
-        self._splitter = EventSplitter(limit)
-
-    def feed(self, data: bytes) -> tuple[list[SSEvent], UpstreamError | None]:
-        try:
-            return self._splitter.feed(data), None
-        except EventTooLargeError as e:
-            return e.events, UpstreamError(Fault.TOO_LARGE, str(e))
-
-
-class AnthropicDecoder:
+class AnthropicDecoder(EventDecoder):
     """Anthropic's stream in, events out."""
 
     def __init__(self, context: Context) -> None:
-        self._splitter = _Splitter(context.max_event)
+        super().__init__(context)
         self._counter = shapes.Counter()
         self._blocks: dict[int, str] = {}  # open ones: what they are
         self._calls: dict[int, int] = {}  # tool calls: block index → which call of the answer
         self._argued: set[int] = set()  # tool calls that have arguments
         self._signature: dict[int, str] = {}
         self._stopped = False
-        self._ended = False
 
-    def feed(self, data: bytes) -> list[Event]:
-        """Events that are whole with `data`; after `Done` or `Failed` none."""
-        frames, error = self._splitter.feed(data)
-        out: list[Event] = []
-        for f in frames:
-            self._frame(f.data, out)
-        if error is not None and not self._ended:
-            self._fail(error, out)
-        return out
-
-    def _fail(self, error: UpstreamError, out: list[Event]) -> None:
-        self._ended = True
-        out.append(Failed(error))
-
-    def _frame(self, payload: bytes | None, out: list[Event]) -> None:
-        if self._ended:
-            return
-        if payload is None:
+    def _frame(self, frame: SSEvent, out: list[Event]) -> None:
+        if frame.data is None:
             out.append(Ping())
             return
-        e = _read_event(payload)
+        e = _read_event(frame.data)
         if isinstance(e, UpstreamError):
             self._fail(e, out)
             return
@@ -175,42 +142,23 @@ class AnthropicDecoder:
 
     def eof(self) -> list[Event]:
         """`Done` if a stop reason had come, else `Failed` (cut)."""
-        if self._ended:
-            return []
+        if self._ended or not self._stopped:
+            return super().eof()
         self._ended = True
-        if self._stopped:
-            return [Done()]
-        return [Failed(UpstreamError(Fault.CUT, "the stream ended before it was complete"))]
+        return [Done()]
 
 
-class AnthropicTap:
+class AnthropicTap(EventTap):
     """Leaves the stream as it is, event by event, and reads along for usage and errors."""
 
-    __slots__ = ("_counter", "_meter", "_splitter", "_stopped", "error", "phase")
+    __slots__ = ("_counter", "_stopped")
 
     def __init__(self, context: Context, meter: Meter) -> None:
-        self.phase = _PREAMBLE
-        self.error: UpstreamError | None = None
-        self._meter = meter
-        self._splitter = _Splitter(context.max_event)
+        super().__init__(context, meter)
         self._counter = shapes.Counter()
         self._stopped = False
 
-    def feed(self, data: bytes) -> bytes:
-        """The events that are whole with `data`, as they came."""
-        frames, error = self._splitter.feed(data)
-        passed = b"".join([f.raw for f in frames if self._passes(f.data)])
-        if error is not None and self.phase < _ENDED:
-            self._fail(error)
-        return passed
-
-    def _fail(self, error: UpstreamError) -> bool:
-        self.phase = Phase.FAILED
-        self.error = error
-        return False
-
     def _passes(self, payload: bytes | None) -> bool:
-        """Read one event's data; whether the event goes on to the client."""
         if self.phase >= _ENDED:
             return False
         if payload is None:  # a comment
@@ -244,7 +192,7 @@ class AnthropicTap:
         if self._stopped:
             self.phase = _ENDED
             return STOP_EVENT
-        self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+        self._fail(cut())
         return b""
 
 

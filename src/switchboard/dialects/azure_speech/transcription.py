@@ -141,8 +141,8 @@ class AzureTranscription(OpenAIErrors):
         return body
 
     def tap(self, context: Context, meter: Meter) -> Pipe:
-        """Neither service streams."""
-        raise NotImplementedError
+        """Never called."""
+        raise AssertionError("no client speaks this wire, so that no stream passes as it came")
 
 
 def locale_of(language: str) -> str:

@@ -93,11 +93,14 @@ def with_usage(options: Any) -> Any:
 
 def usage_of(usage: shapes.TokenUsage) -> Usage:
     """OpenAI's counts as ours."""
-    details = usage.prompt_tokens_details
-    cached = details.cached_tokens if details is not None else None
-    spent = usage.completion_tokens_details
-    reasoning = spent.reasoning_tokens if spent is not None else None
-    return Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0, cached or 0, reasoning=reasoning or 0)
+    counted = Usage(usage.prompt_tokens or 0, usage.completion_tokens or 0)
+    if (read := usage.prompt_tokens_details) is not None:
+        counted.cached = read.cached_tokens or 0
+        counted.audio_input = read.audio_tokens or 0
+    if (spent := usage.completion_tokens_details) is not None:
+        counted.reasoning = spent.reasoning_tokens or 0
+        counted.audio_output = spent.audio_tokens or 0
+    return counted
 
 
 def read_error(raw: bytes | Raw, fault: Fault, status: int = 0, retry_after: str | None = None) -> UpstreamError:

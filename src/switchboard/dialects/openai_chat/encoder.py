@@ -23,7 +23,7 @@ from switchboard.core.events import (
     ToolCallArguments,
     ToolCallBegin,
 )
-from switchboard.core.masking import mask_secrets
+from switchboard.core.masking import mask_all
 from switchboard.core.ports import Context
 from switchboard.core.types import Lines, Usage
 from switchboard.dialects import _openai_shapes as shapes
@@ -139,8 +139,8 @@ def usage_out(usage: Usage) -> shapes.UsageOut:
 
 
 def _masked(text: str | None) -> str | None:
-    """A provider's word without what looks like a key."""
-    return None if text is None else mask_secrets(text, ())
+    """A provider's word without what looks like a key or a host."""
+    return None if text is None else mask_all(text)
 
 
 def error_body(problem: Problem) -> dict[str, Any]:

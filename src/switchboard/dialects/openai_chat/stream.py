@@ -23,12 +23,12 @@ from switchboard.core.events import (
 )
 from switchboard.core.ports import Context, Meter, Phase
 from switchboard.dialects import _openai_shapes as shapes
+from switchboard.dialects._streams import EventTap, cut, whole_events
 from switchboard.dialects.openai_chat.call import NOT_JSON, read_error, usage_of
 from switchboard.dialects.openai_chat.encoder import DONE_EVENT
-from switchboard.wire.sse import EventSplitter, EventTooLargeError, is_one_event, parse_event
+from switchboard.wire.sse import EventSplitter, is_one_event, parse_event
 
 _DONE: Final = b"[DONE]"
-_PREAMBLE: Final = Phase.PREAMBLE
 _CONTENT: Final = Phase.CONTENT
 _ENDED: Final = Phase.DONE  # or FAILED
 
@@ -93,11 +93,7 @@ class OpenAIDecoder:
         """Events that are whole with `data`; after `Done` or `Failed` none."""
         if self._splitter.between and is_one_event(data) and len(data) <= self._limit:
             return self._event(data[6:-2])
-        error: UpstreamError | None = None
-        try:
-            frames = self._splitter.feed(data)
-        except EventTooLargeError as e:
-            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
+        frames, error = whole_events(self._splitter, data)
         out: list[Event] = []
         for f in frames:
             out += self._event(f.data)
@@ -177,45 +173,28 @@ class OpenAIDecoder:
         if parse_event(self._splitter.rest).data == _DONE or self._choices.complete:
             self._ended = True
             return [Done()]
-        return self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+        return self._fail(cut())
 
 
-class OpenAITap:
+class OpenAITap(EventTap):
     """Leaves the stream as it is, event by event: reads along for usage and errors, takes out only the usage chunk
     that this server asked for and the client did not."""
 
-    __slots__ = ("_choices", "_keep_usage", "_limit", "_meter", "_splitter", "error", "phase")
+    __slots__ = ("_choices", "_keep_usage", "_limit")
 
     def __init__(self, context: Context, meter: Meter) -> None:
-        self.phase = _PREAMBLE
-        self.error: UpstreamError | None = None
-        self._meter = meter
+        super().__init__(context, meter)
         self._keep_usage = context.include_usage
         self._limit = context.max_event
-        self._splitter = EventSplitter(context.max_event)
         self._choices = _Choices(context.choices)
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole with `data`, as they came."""
         if self._splitter.between and is_one_event(data) and len(data) <= self._limit:
             return data if self._passes(data[6:-2]) else b""
-        error: UpstreamError | None = None
-        try:
-            frames = self._splitter.feed(data)
-        except EventTooLargeError as e:
-            frames, error = e.events, UpstreamError(Fault.TOO_LARGE, str(e))
-        passed = b"".join([f.raw for f in frames if self._passes(f.data)])
-        if error is not None and self.phase < _ENDED:
-            self._fail(error)
-        return passed
-
-    def _fail(self, error: UpstreamError) -> bool:
-        self.phase = Phase.FAILED
-        self.error = error
-        return False
+        return super().feed(data)
 
     def _passes(self, payload: bytes | None) -> bool:
-        """Read one event's data; whether the event goes on to the client."""
         if self.phase >= _ENDED:
             return False
         if payload is None:  # a comment
@@ -275,7 +254,7 @@ class OpenAITap:
         if parse_event(self._splitter.rest).data == _DONE or self._choices.complete:
             self.phase = _ENDED
             return DONE_EVENT
-        self._fail(UpstreamError(Fault.CUT, "the stream ended before it was complete"))
+        self._fail(cut())
         return b""
 
 

@@ -23,6 +23,7 @@ from switchboard.core.events import (
 )
 from switchboard.core.ports import Context
 from switchboard.core.types import Lines, Usage
+from switchboard.dialects._tool_calls import is_whole
 from switchboard.dialects.openai_chat import error_body
 from switchboard.dialects.openai_responses import shapes
 from switchboard.dialects.openai_responses.response import Answering, failed_code
@@ -214,7 +215,7 @@ class ResponsesEncoder:
     def _call(self, e: ToolCallBegin) -> None:
         self._close()
         for index, call in list(self._calls.items()):
-            if index == e.index or _is_whole("".join(call.pieces)):
+            if index == e.index or is_whole("".join(call.pieces)):
                 self._called(self._calls.pop(index))
         name = e.id or f"call_{self._items}"
         if name in self._ids:  # clients tell calls apart by it
@@ -240,7 +241,7 @@ class ResponsesEncoder:
         cut = self._finish in shapes.INCOMPLETE
         self._close("incomplete" if cut else "completed")
         for call in self._calls.values():
-            broken = cut and not _is_whole("".join(call.pieces))
+            broken = cut and not is_whole("".join(call.pieces))
             self._called(call, "incomplete" if broken else "completed")
         self._calls.clear()
 
@@ -289,11 +290,3 @@ def _part(kind: str, text: str) -> dict[str, Any]:
 
 def _summary(text: str) -> dict[str, str]:
     return {"type": "summary_text", "text": text}
-
-
-def _is_whole(json: str) -> bool:
-    try:
-        shapes.decode_any(json)
-    except shapes.NOT_JSON:
-        return False
-    return True

@@ -106,10 +106,12 @@ class FilePart(Struct):
 class CachedTokens(Struct, gc=False):
     cached_tokens: int | None = None
     cache_write_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class SpentTokens(Struct, gc=False):
     reasoning_tokens: int | None = None
+    audio_tokens: int | None = None
 
 
 class TokenUsage(Struct, gc=False):
@@ -199,14 +201,15 @@ def is_null(value: Raw | UnsetType | None) -> bool:
 
 def usage_of(usage: TokenUsage) -> Usage:
     """OpenAI's counts as ours."""
-    read, spent = usage.input_tokens_details, usage.output_tokens_details
-    return Usage(
-        usage.input_tokens or 0,
-        usage.output_tokens or 0,
-        (read.cached_tokens or 0) if read is not None else 0,
-        cache_written=(read.cache_write_tokens or 0) if read is not None else 0,
-        reasoning=(spent.reasoning_tokens or 0) if spent is not None else 0,
-    )
+    counted = Usage(usage.input_tokens or 0, usage.output_tokens or 0)
+    if (read := usage.input_tokens_details) is not None:
+        counted.cached = read.cached_tokens or 0
+        counted.cache_written = read.cache_write_tokens or 0
+        counted.audio_input = read.audio_tokens or 0
+    if (spent := usage.output_tokens_details) is not None:
+        counted.reasoning = spent.reasoning_tokens or 0
+        counted.audio_output = spent.audio_tokens or 0
+    return counted
 
 
 def usage_out(usage: Usage) -> dict[str, Any]:

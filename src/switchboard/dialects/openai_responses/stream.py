@@ -10,7 +10,6 @@ from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import (
     Done,
     Event,
-    Failed,
     Finish,
     Metered,
     Ping,
@@ -22,9 +21,10 @@ from switchboard.core.events import (
     ToolCallBegin,
 )
 from switchboard.core.ports import Context, Meter, Phase
+from switchboard.dialects._streams import EventDecoder, cut, whole_events
 from switchboard.dialects.openai_responses import shapes
 from switchboard.dialects.openai_responses.call import failure, finish_of, read_error, reasoning_text
-from switchboard.wire.sse import EventSplitter, EventTooLargeError, SSEvent
+from switchboard.wire.sse import EventSplitter, SSEvent
 
 _PREAMBLE: Final = Phase.PREAMBLE
 _CONTENT: Final = Phase.CONTENT
@@ -67,48 +67,13 @@ def _read(frame: SSEvent, kind: type[shapes.DecodedEvent] | None = None) -> shap
     return _refused(event, payload) or event
 
 
-class _Frames:
-    """Whole events of a stream; a piece that makes it too large becomes an error behind those before it."""
-
-    __slots__ = ("_splitter",)
-
-    def __init__(self, limit: int) -> None:
-        self._splitter = EventSplitter(limit)
-
-    def feed(self, data: bytes) -> tuple[list[SSEvent], UpstreamError | None]:
-        try:
-            return self._splitter.feed(data), None
-        except EventTooLargeError as e:
-            return e.events, UpstreamError(Fault.TOO_LARGE, str(e))
-
-
-def _cut() -> UpstreamError:
-    return UpstreamError(Fault.CUT, "the stream ended before it was complete")
-
-
-class ResponsesDecoder:
+class ResponsesDecoder(EventDecoder):
     """A Responses stream in, events out. Of items that came without pieces, what they hold when they are done."""
 
     def __init__(self, context: Context) -> None:
-        self._frames = _Frames(context.max_event)
+        super().__init__(context)
         self._told: set[int] = set()  # items of which there were pieces
         self._calls: dict[int, int] = {}  # output index → which call of the answer
-        self._ended = False
-
-    def feed(self, data: bytes) -> list[Event]:
-        """Events that are whole with `data`; after `Done` or `Failed` none."""
-        frames, error = self._frames.feed(data)
-        out: list[Event] = []
-        for f in frames:
-            if not self._ended:
-                self._frame(f, out)
-        if error is not None and not self._ended:
-            self._fail(error, out)
-        return out
-
-    def _fail(self, error: UpstreamError, out: list[Event]) -> None:
-        self._ended = True
-        out.append(Failed(error))
 
     def _frame(self, frame: SSEvent, out: list[Event]) -> None:
         if not frame.data or frame.data == _DONE:
@@ -182,32 +147,25 @@ class ResponsesDecoder:
                 elif part.text:
                     out.append(Text(part.text))
 
-    def eof(self) -> list[Event]:
-        """`Failed` (cut), unless the stream has ended."""
-        if self._ended:
-            return []
-        self._ended = True
-        return [Failed(_cut())]
-
 
 class ResponsesTap:
     """Leaves the stream as it is, event by event, and reads along for usage and errors. The events that only tell of the
     response are held until it says something, so that an error before that has a status of its own."""
 
-    __slots__ = ("_frames", "_held", "_limit", "_meter", "_size", "error", "phase")
+    __slots__ = ("_held", "_limit", "_meter", "_size", "_splitter", "error", "phase")
 
     def __init__(self, context: Context, meter: Meter) -> None:
         self.phase = _PREAMBLE
         self.error: UpstreamError | None = None
         self._meter = meter
-        self._frames = _Frames(context.max_event)
+        self._splitter = EventSplitter(context.max_event)
         self._held: list[bytes] = []
         self._size = 0  # of what is held, in bytes
         self._limit = context.max_event
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole with `data`, as they came."""
-        frames, error = self._frames.feed(data)
+        frames, error = whole_events(self._splitter, data)
         passed = b"".join([self._passed(f) for f in frames])
         if error is not None and self.phase < _ENDED:
             self._fail(error)
@@ -247,5 +205,5 @@ class ResponsesTap:
     def eof(self) -> bytes:
         """A stream that had no last event is cut."""
         if self.phase < _ENDED:
-            self._fail(_cut())
+            self._fail(cut())
         return b""

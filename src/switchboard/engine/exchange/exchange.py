@@ -8,9 +8,12 @@ that a failure before that has a real status. However it ends, `_settle` runs ex
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from typing import Final
+from collections.abc import Callable, Coroutine
+from types import CoroutineType
+from typing import Any, Final, TypeVar
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
@@ -26,6 +29,7 @@ from switchboard.core.types import (
     Caller,
     Envelope,
     Form,
+    Generate,
     Headers,
     Lines,
     Op,
@@ -35,6 +39,7 @@ from switchboard.core.types import (
     Usage,
     header,
 )
+from switchboard.engine.conversations import Turn
 from switchboard.engine.exchange.asking import Asking
 from switchboard.engine.exchange.body import Body, Files, InMemory
 from switchboard.engine.exchange.collected import Collected
@@ -43,9 +48,11 @@ from switchboard.engine.exchange.plan import Plan
 from switchboard.engine.exchange.reply import Reply
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
+from switchboard.engine.reservation import Reservation
 from switchboard.policy.metering import UsageMeter
 from switchboard.telemetry.records import Record
 
+T = TypeVar("T")
 _DRAIN_TIME: Final = 5.0  # seconds that an upstream has to end its HTTP after its last event
 _log: Final = logging.getLogger("switchboard.exchange")
 
@@ -75,6 +82,7 @@ class Exchange:
         "_caller",
         "_collected",
         "_continue",
+        "_early",
         "_envelope",
         "_forwarded",
         "_head",
@@ -83,11 +91,14 @@ class Exchange:
         "_meter",
         "_op",
         "_paused",
+        "_pending",
         "_pipe",
         "_receiving",
         "_reply",
+        "_reservation",
         "_state",
         "_surface",
+        "_turn",
     )
 
     def __init__(self, kit: Kit, surface: Surface, head: RequestHead, envelope: Envelope, down: Downstream) -> None:
@@ -101,12 +112,16 @@ class Exchange:
         self._state = _READING
         self._body: Body | None = None  # most come in one piece, and need none
         self._caller: Caller | None = None
+        self._pending: asyncio.Task[None] | None = None  # something that is waited for
+        self._early: list[tuple[bytes, bool]] | None = []  # of the body, until the request is admitted
         self._admitted: Lines = b""  # how much of the rate limit is left
         self._op: Op | None = None
         self._asking: Asking | None = None
         self._pipe: Pipe | None = None
         self._meter: UsageMeter | None = None
+        self._reservation: Reservation | None = None
         self._collected: Collected | None = None
+        self._turn: Turn | None = None  # of a conversation that the server holds
         self._last_in = self._began
         self._paused = False
         self._receiving = True  # the body
@@ -116,48 +131,86 @@ class Exchange:
 
     def start(self) -> None:
         """The head is in: decide on it alone whether the body is wanted."""
-        kit = self._kit
-        kit.registry.open.add(self)
+        self._kit.registry.open.add(self)
         try:
             if self._envelope.problem is not None:
                 raise self._envelope.problem
-            self._caller = kit.gate.identify(self._head, self._envelope.peer)
-            if self._surface.files:
-                kit.gate.check_files(self._head, kit.limits.upload, bare=self._surface.bare)
-                self._body = Files(self._head.headers, kit.limits.upload)
-            else:
-                kit.gate.check(self._head, kit.limits.body)
-            self._admitted = self._reply.extra = kit.gate.admit(self._caller, self._began)
+            self._when(self._kit.gate.identify(self._head, self._envelope.peer, self._surface.name), self._identified)
         except Problem as p:
             self._fail(p, Outcome.REFUSED)
         except Exception as e:
             self._crash(e)
+
+    def _identified(self, caller: Caller) -> None:
+        """It is known who asks: is the body one that is read here, and is there room for the request?"""
+        self._caller = caller
+        gate, limits = self._kit.gate, self._kit.limits
+        if self._surface.files:
+            gate.check_files(self._head, limits.upload, bare=self._surface.bare)
+            self._body = Files(self._head.headers, limits.upload)
         else:
-            self._continue()
+            gate.check(self._head, limits.body)
+        self._when(gate.admit(caller, self._envelope.peer, self._surface.name), self._let_in)
+
+    def _let_in(self, told: Lines) -> None:
+        """The request is admitted: its body is wanted."""
+        self._admitted = self._reply.extra = told
+        early, self._early = self._early, None
+        self._continue()
+        for data, end in early or ():
+            self._on_body(data, end)
+
+    def _when(self, found: T | Coroutine[Any, Any, T], go_on: Callable[[T], None]) -> None:
+        """Go on with `found`: at once, or, where it has to be waited for, once it is there. Raises what either raises at once."""
+        if type(found) is not CoroutineType:
+            go_on(found)  # type: ignore[arg-type]  # it is a T
+            return
+
+        async def later() -> None:
+            try:
+                try:
+                    value = await found
+                finally:
+                    self._pending = None
+                go_on(value)
+            except Problem as p:
+                self._fail(p, Outcome.REFUSED)
+            except Exception as e:
+                self._crash(e)
+
+        self._pending = asyncio.get_running_loop().create_task(later())
 
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
         if not self._receiving:
             return
         try:
-            body = self._body
-            if body is None:
-                if end and len(data) <= self._kit.limits.body:  # all there is
-                    self._receiving = False
-                    self._ask(data)
-                    return
-                body = self._body = InMemory(self._kit.limits.body)
-            if data:
-                body.add(data)
-            if end:
-                self._receiving = False
-                self._received(body)
-            elif self._surface.files:
-                self._forward(body)
+            if self._early is None:
+                self._on_body(data, end)
+            elif sum([len(d) for d, _ in self._early]) + len(data) > self._kit.limits.body:
+                raise Problem("OVERLOADED")  # it is not even known yet who asks
+            else:
+                self._early.append((data, end))
         except Problem as p:
             self._fail(p, Outcome.REFUSED)
         except Exception as e:
             self._crash(e)
+
+    def _on_body(self, data: bytes, end: bool) -> None:
+        body = self._body
+        if body is None:
+            if end and len(data) <= self._kit.limits.body:  # all there is
+                self._receiving = False
+                self._ask(data)
+                return
+            body = self._body = InMemory(self._kit.limits.body)
+        if data:
+            body.add(data)
+        if end:
+            self._receiving = False
+            self._received(body)
+        elif self._surface.files:
+            self._forward(body)
 
     def refuse(self, problem: Problem) -> None:
         """Something is wrong with the body, as the front door sees it."""
@@ -193,6 +246,7 @@ class Exchange:
             self._ask(body)
         elif isinstance(body, Form) and body.parts != self._forwarded and self._reply.first_byte is None:
             self._let_go()
+            self._unreserve()
             self._ask(body)
         else:
             self._asking.more()
@@ -206,7 +260,7 @@ class Exchange:
             self._forwarded = form.parts
             try:
                 op = self._surface.read(self._head, form)[1]
-                first = self._kit.gate.plan(op, documents=self._surface.documents)[0]
+                first = self._kit.gate.plan(op, self._known, documents=self._surface.documents)[0]
             except Problem:
                 return  # what is missing may stand behind the file
             if first.provider.capabilities.uploads_grow:
@@ -219,10 +273,47 @@ class Exchange:
             kit.log.body("request", self._envelope.request_id, body)
         self._reply.dialect, op = self._surface.read(self._head, body)
         self._op = op
-        order = kit.targets.order(kit.gate.plan(op, documents=self._surface.documents), self._began)
+        if kit.conversations is not None and isinstance(op, Generate) and op.conversation is not None:
+            self._when(kit.conversations.begin(op, self._known, kit.gate.profile), self._remembered)
+        else:
+            self._plan(op)
+
+    def _remembered(self, turn: Turn) -> None:
+        """What was said before is in the operation now."""
+        self._turn = turn
+        self._admitted += turn.told
+        assert self._op is not None
+        self._plan(self._op)
+
+    def _plan(self, op: Op) -> None:
+        """It is known what is asked: find what answers, see whether it may be used, and call."""
+        kit = self._kit
+        order = kit.targets.order(kit.gate.plan(op, self._known, documents=self._surface.documents), self._began)
         self._asking = Asking(self, kit, op, Plan(order))
-        self._meter = kit.gate.meter(op)
+        reservation = self._reservation = kit.gate.reservation(op, self._known, self._envelope.peer)
+        self._meter = UsageMeter(op, reservation)
+        if reservation is None:
+            self._try()
+        else:
+            self._when(kit.gate.reserve(reservation, order[0]), self._reserved)
+
+    def _unreserve(self) -> None:
+        """What is asked has changed: what was set aside for it is free again."""
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
+        if self._meter is not None:
+            self._meter.settle(Outcome.REFUSED)
+
+    def _reserved(self, told: Lines) -> None:
+        """What the answer may use is set aside."""
+        self._admitted += told
         self._try()
+
+    @property
+    def _known(self) -> Caller:
+        assert self._caller is not None
+        return self._caller
 
     def _try(self) -> None:
         """Ask the plan's target. Raises `Problem`."""
@@ -232,6 +323,8 @@ class Exchange:
             self._asking, self._state = None, _READING  # the rest of the file has to come first
             return
         self._reply.extra = self._admitted + asking.build(client.name, self._envelope.trace)
+        if self._reservation is not None:
+            self._kit.gate.price(self._reservation, asking.target)
         self._state = _CALLING
         asking.send(paused=self._paused)
         self._last_in = asking.began
@@ -292,10 +385,12 @@ class Exchange:
         dialect, asking, meter, context = self._reply.dialect, self._asking, self._meter, self._about()
         assert dialect is not None and asking is not None and asking.dialect is not None and meter is not None
         provider_dialect = asking.dialect
-        if dialect.name == provider_dialect.name:
+        turn = self._turn
+        if turn is None and dialect.name == provider_dialect.name:
             self._pipe = provider_dialect.tap(context, meter)
         else:
-            self._pipe = Translate(provider_dialect.decoder(context), self._reply.encoder, meter)
+            kept = None if turn is None else turn.answer
+            self._pipe = Translate(provider_dialect.decoder(context), self._reply.encoder, meter, kept)
         self._state = _STREAMING
 
     def _about(self) -> Context:
@@ -317,6 +412,9 @@ class Exchange:
                         self._reply.write(out, self._last_in)
                 else:
                     self._stream(out)
+                assert self._meter is not None
+                if self._meter.exhausted and self._state is _STREAMING:
+                    self._fail(Problem("BUDGET_EXHAUSTED"), Outcome.BUDGET_EXHAUSTED)
             elif self._state is _COLLECTING:
                 assert self._collected is not None
                 self._last_in = now()
@@ -341,7 +439,7 @@ class Exchange:
             self._reply.last_out = self._last_in
             self._state = _DRAINING
             self._settle(Outcome.COMPLETE)
-            self._reply.end(out)
+            self._kept(lambda: self._reply.end(out))
         elif out and phase is not _PREAMBLE:
             self._reply.begin()
             self._reply.write(out, self._last_in)
@@ -375,7 +473,7 @@ class Exchange:
         own, meter, op = self._reply.dialect, self._meter, self._op
         dialect = None if self._asking is None else self._asking.dialect
         assert dialect is not None and own is not None and meter is not None and op is not None
-        if collected.passes_as(own, dialect, op.stream):
+        if collected.passes_as(own, dialect, op.stream) and self._turn is None:
             body = dialect.passed(op, collected.body, meter)
             self._answer(collected.content_type, body)
             return
@@ -383,6 +481,8 @@ class Exchange:
         meter.saw(1, answer.size())
         if answer.usage is not None:
             meter.usage(answer.usage)
+        if self._turn is not None:
+            self._turn.answer.add(answer.events())
         if op.stream:
             self._stream_whole(answer)
         else:
@@ -396,7 +496,7 @@ class Exchange:
         self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
-        self._reply.end(out)
+        self._kept(lambda: self._reply.end(out))
 
     def _answer(self, kind: Lines, body: bytes) -> None:
         self._reply.status = 200
@@ -404,7 +504,15 @@ class Exchange:
         self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
-        self._reply.whole(kind, body)
+        self._kept(lambda: self._reply.whole(kind, body))
+
+    def _kept(self, tell: Callable[[], None]) -> None:
+        """`tell` the client of the end, once the conversation that this belongs to is kept: it may go on at once."""
+        conversations, turn = self._kit.conversations, self._turn
+        if conversations is None or turn is None:
+            tell()
+        else:
+            conversations.keep(turn, tell)
 
     def upstream_error(self, error: UpstreamError) -> None:
         """The call failed; see `Attempt`."""
@@ -471,11 +579,16 @@ class Exchange:
         """Let go of everything, and settle."""
         settled = self._state is _DRAINING
         self._state = _OVER
+        if self._pending is not None:
+            self._pending.cancel()
+            self._pending = None
         self._kit.registry.open.discard(self)
         if self._asking is not None:
             self._asking.let_go()
         if not settled:
             self._settle(why, problem)
+            if self._turn is not None and self._kit.conversations is not None:
+                self._kit.conversations.broke_off(self._turn)
 
     def _settle(self, why: Outcome, problem: Problem | None = None) -> None:
         end = now()
@@ -510,8 +623,16 @@ class Exchange:
                 0 if asking is None else asking.asked,
                 asking.began - self._began if asking is not None and asking.began else 0.0,
                 self._envelope.span,
+                None,
+                self._user(),
             )
         )
+
+    def _user(self) -> str:
+        caller, op = self._caller, self._op
+        if caller is None:
+            return ""
+        return op.user if caller.act_as and isinstance(op, Generate) and op.user else caller.user
 
     def stop(self) -> None:
         """The server stops."""

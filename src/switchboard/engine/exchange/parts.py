@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from switchboard.core.errors import UpstreamError
 from switchboard.core.types import Headers
+from switchboard.engine.conversations import Conversations
 from switchboard.engine.gate import Gate
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
@@ -30,7 +31,7 @@ class Limits(Struct, frozen=True):
 
 class Kit(Struct, frozen=True, gc=False):
     """What an exchange works with: parts of one immutable runtime, and the process's registry, ledger and log, and what
-    it remembers of its targets."""
+    it remembers of its targets and of conversations (None: the server holds none)."""
 
     gate: Gate
     limits: Limits
@@ -38,6 +39,7 @@ class Kit(Struct, frozen=True, gc=False):
     ledger: Ledger
     log: Log
     targets: Targets
+    conversations: Conversations | None = None
 
 
 class State(IntEnum):

@@ -1,0 +1,164 @@
+"""What the server keeps: the database, what is read from it and written to it beside the requests, and the secret that keys are
+hashed and cookies signed with."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from pathlib import Path
+from typing import Final
+
+from switchboard.config.folder import data_folder, database_url
+from switchboard.config.tree import Settings
+from switchboard.core.counting import Change, Counters, Window
+from switchboard.engine.keyring import KeyRing
+from switchboard.engine.page_sessions import PageSessions
+from switchboard.policy.quotas import caller_key, counter, profile_key
+from switchboard.store import Database, StoreError
+from switchboard.store.batch import UsageWriter
+from switchboard.store.conversations import Conversations
+from switchboard.store.keys import Keys
+from switchboard.store.usage import Spent, UsageLog, UsageRow, day_of
+from switchboard.store.web_sessions import WebSessions
+from switchboard.telemetry.records import Record
+
+_log: Final = logging.getLogger("switchboard.storage")
+_DAY: Final = 86_400_000
+_PRUNE_EVERY: Final = 3600.0  # seconds
+_RETRY: Final = 1.0
+
+
+class Storage:
+    """The database of `settings` and what is in it. `start` begins to connect, and says nothing if that does not go; `trouble` does."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.database = Database.open(database_url(settings), connections=settings.database.connections)
+        self.usage = UsageLog(self.database)
+        self.writer = UsageWriter(self.usage)
+        self.keys = Keys(self.database)
+        self.conversations = Conversations(self.database)
+        self.sessions = WebSessions(self.database)
+        self.seeded = False
+        self._tasks: list[asyncio.Task[None]] = []
+        secret = secret_of(settings)
+        tls = settings.tls.certificate is not None or (settings.public_url or "").startswith("https:")
+        self.keyring = KeyRing(self.keys, secret)
+        self.page_sessions = PageSessions(self.sessions, secret, tls=tls)
+
+    def start(self, counters: Counters) -> None:
+        """Begin; `counters` are told what was used before."""
+        self.database.start()
+        self.writer.start()
+        self._tasks = [asyncio.create_task(self._seed(counters)), asyncio.create_task(self._prune())]
+
+    def settings_changed(self, settings: Settings) -> None:
+        """Hold by `settings` from now on, as far as that can be."""
+        self._settings = settings
+
+    @property
+    def trouble(self) -> str:
+        """What is wrong with it at the moment; "" where nothing is."""
+        return self.database.trouble if not self.database.ready else "" if self.seeded else "it is being read"
+
+    def records(self, batch: list[Record]) -> None:
+        """Keep what requests used, once they are over: those of callers who are known."""
+        rows = [UsageRow.of(r, r.user) for r in batch if r.dialect and r.caller]
+        if rows:
+            self.writer.put(rows)
+
+    def tick(self, at: float) -> None:
+        """It is `at` (seconds, monotonic)."""
+        self.keyring.tick(at)
+
+    async def _seed(self, counters: Counters) -> None:
+        """Tell `counters` what was used today and in this month, as soon as the database can be asked."""
+        while not self.seeded:
+            try:
+                at = time.time()
+                day = day_of(int(at * 1000))
+                spent = await self.usage.spent(day, day // 100)
+                counters.raise_to(floors(spent, at))
+                self.seeded = True
+            except StoreError:
+                await asyncio.sleep(_RETRY)
+
+    async def _prune(self) -> None:
+        """Throw away what was kept long enough, now and then."""
+        while True:
+            try:
+                await self._prune_once()
+            except StoreError as e:
+                _log.warning("what is old could not be thrown away: %s", e)
+            await asyncio.sleep(_PRUNE_EVERY)
+
+    async def _prune_once(self) -> None:
+        kept, at = self._settings.retention, int(time.time() * 1000)
+        if kept.usage is not None:
+            await self.usage.prune(at - kept.usage * _DAY)
+        if kept.usage_days is not None:
+            await self.usage.prune_days(day_of(at - kept.usage_days * _DAY))
+        if kept.conversations is not None:
+            await self.conversations.prune(at - kept.conversations * _DAY)
+        await self.sessions.prune(at)
+
+    async def close(self) -> None:
+        """Write what is to be written, and close the database."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.keyring.close()
+        await self.writer.close()
+        await self.database.close()
+
+
+def floors(spent: list[Spent], at: float) -> list[Change]:
+    """What counters are to be raised to, at least, for what callers and profiles have `spent` by `at`."""
+    sums: dict[tuple[str, str, Window], int] = {}
+    for s in spent:
+        for who in (caller_key(s.profile, s.caller), profile_key(s.profile)):
+            for measure, window, amount in (
+                ("tokens", Window.DAY, s.day_tokens),
+                ("tokens", Window.MONTH, s.month_tokens),
+                ("dollars", Window.DAY, s.day_cost_nano),
+                ("dollars", Window.MONTH, s.month_cost_nano),
+            ):
+                key = (who, measure, window)
+                sums[key] = sums.get(key, 0) + amount
+    return [Change(counter(who, m, w), w, n, at) for (who, m, w), n in sums.items() if n]
+
+
+def secret_of(settings: Settings) -> bytes:
+    """What keys are hashed and cookies signed with: as set, else from a file in the data folder, which is made where there is none."""
+    if settings.auth.secret is not None:
+        return settings.auth.secret.get_secret_value().encode()
+    path = data_folder(settings) / "secret"
+    try:
+        return _read_or_make(path)
+    except OSError as e:
+        _log.warning(
+            "the secret in %s cannot be kept (%s): API keys and cookies end with this process", path, e.strerror
+        )
+        return secrets.token_bytes(32)
+
+
+def _read_or_make(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    made = path.with_name(f".{path.name}.{os.getpid()}")
+    if not path.exists():
+        fd = os.open(made, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(fd, "w") as file:
+            file.write(secrets.token_hex(32) + "\n")
+        try:
+            os.link(made, path)  # whoever comes first has made it
+        except FileExistsError:
+            pass
+        finally:
+            made.unlink()
+    text = path.read_text().strip()
+    if len(text) < 32:
+        raise OSError(0, "it is too short")
+    return text.encode()

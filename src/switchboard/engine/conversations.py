@@ -1,0 +1,149 @@
+"""Conversations that the server holds: what was said before is put before a question, and question and answer are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+from switchboard.core.events import Answer, AnswerBuilder
+from switchboard.core.types import Caller, Generate, Lines
+from switchboard.engine.storage import problem_of
+from switchboard.policy.conversation import merged, title_of
+from switchboard.policy.profile import Profile
+from switchboard.store import StoreError
+from switchboard.store.conversations import Conversations as Repository
+
+_log: Final = logging.getLogger("switchboard.conversations")
+_PATIENCE: Final = 2.0  # seconds that a client may wait for its conversation to be kept
+_AGAIN: Final = 5  # times that a question is put behind those that came in between
+
+
+class Turn:
+    """One question in a conversation: `answer` gathers what is said, `told` are header lines for the client."""
+
+    __slots__ = ("afresh", "answer", "held", "id", "new", "owner", "profile", "told", "user")
+
+    def __init__(
+        self, profile: str, owner: str, user: str, name: str, held: int, new: list[dict[str, Any]], *, afresh: bool
+    ) -> None:
+        self.user = user
+        self.profile = profile
+        self.owner = owner
+        self.id = name
+        self.held = held
+        self.new = new
+        self.afresh = afresh
+        self.answer = AnswerBuilder()
+        self.told: Lines = b"x-switchboard-conversation: %b\r\n" % name.encode()
+
+
+class Conversations:
+    """Holds conversations in `repository`. `trusting`: who is not known may name conversations as they like, because nobody
+    is asked who they are here."""
+
+    def __init__(self, repository: Repository, *, trusting: bool) -> None:
+        self._repository = repository
+        self._trusting = trusting
+        self._keeping: set[asyncio.Task[None]] = set()
+        self.lost = 0
+
+    def owner(self, caller: Caller, user: str) -> str:
+        """Whose conversations `caller` asks for, where the call names `user`."""
+        return owner_of(caller, user, trusting=self._trusting)
+
+    async def begin(self, op: Generate, caller: Caller, profile: Profile) -> Turn:
+        """Put what was said before into `op`. Raises `Problem` (503)."""
+        owner, name = self.owner(caller, op.user), op.conversation or _new_name()
+        asked, at = op.messages, time.time()
+        try:
+            held = await self._repository.load(profile.name, owner, name)
+        except StoreError as e:
+            if not op.whole:
+                raise problem_of(e) from None
+            held = None  # the client has all of it itself
+        if held is None and caller.kind == "open" and not self._trusting and not _ours(name):
+            name = _new_name()
+        before = [] if held is None else held.messages
+        stale = held is not None and at - held.updated / 1000 > profile.conversation_timeout
+        messages, new, replaced = merged([] if stale else before, asked, whole=op.whole)
+        if messages is not asked and len(messages) != len(asked):
+            op.replace_messages(messages)
+        user = op.user if owner.endswith(f"/{op.user}") else caller.user
+        return Turn(profile.name, owner, user, name, len(before), new, afresh=stale or replaced)
+
+    def keep(self, turn: Turn, tell: Callable[[], None]) -> None:
+        """Keep question and answer of `turn`, then `tell`."""
+        task = asyncio.get_running_loop().create_task(self._keep(turn, tell))
+        self._keeping.add(task)
+        task.add_done_callback(self._keeping.discard)
+
+    def broke_off(self, turn: Turn) -> None:
+        """The answer ended early: keep what there is of it, if anything was said."""
+        answer = turn.answer.answer()
+        if answer.size():
+            self.keep(turn, lambda: None)
+
+    async def _keep(self, turn: Turn, tell: Callable[[], None]) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                await self._write(turn)
+        except (StoreError, TimeoutError) as e:
+            self.lost += 1
+            _log.error("conversation %s could not be kept: %s", turn.id, e or "it took too long")
+        finally:
+            tell()
+
+    async def _write(self, turn: Turn) -> None:
+        said = [*turn.new, assistant_message(turn.answer.answer())]
+        at, title = int(time.time() * 1000), title_of(said)
+        place = (turn.profile, turn.owner, turn.id)
+        if turn.afresh:
+            await self._repository.replace(*place, said, at, title, turn.user)
+            return
+        count = turn.held
+        for _ in range(_AGAIN):
+            if await self._repository.append(*place, count, said, at, title, turn.user):
+                return
+            held = await self._repository.load(*place)  # somebody has asked in between
+            count = 0 if held is None else len(held.messages)
+        raise TimeoutError
+
+    async def close(self) -> None:
+        """Wait for what is being kept."""
+        if self._keeping:
+            await asyncio.wait(self._keeping, timeout=_PATIENCE)
+
+
+def owner_of(caller: Caller, user: str, *, trusting: bool) -> str:
+    """Whose things `caller` asks for, where the call names `user`. Only who acts for others is believed; and everybody, where nobody
+    is asked who they are."""
+    if caller.kind == "open":
+        return f"open/{user}" if trusting and user else "open"
+    return f"{caller.id}/{user}" if caller.act_as and user else caller.id
+
+
+def assistant_message(answer: Answer) -> dict[str, Any]:
+    """The first choice of an answer as a message of the conversation."""
+    choice = answer.choices[0]
+    message: dict[str, Any] = {"role": "assistant", "content": choice.text or choice.refusal or None}
+    if choice.tool_calls:
+        message["tool_calls"] = [
+            {"id": c.id, "type": "function", "function": {"name": c.name, "arguments": c.arguments}}
+            for c in choice.tool_calls
+        ]
+    elif message["content"] is None:
+        message["content"] = ""
+    return message
+
+
+def _new_name() -> str:
+    """A name that nobody guesses: 192 bits."""
+    return "conv_" + secrets.token_urlsafe(24)
+
+
+def _ours(name: str) -> bool:
+    return name.startswith("conv_") and len(name) >= 32

@@ -1,0 +1,193 @@
+"""Who asks: every way to be known that the settings of a profile name, told apart by the looks of what a request shows."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Container, Coroutine, Mapping
+from typing import Any, Final
+
+from msgspec import Struct
+
+from switchboard.core.clock import now
+from switchboard.core.errors import Problem
+from switchboard.core.types import Caller, RequestHead
+from switchboard.engine.jwks import KeySets, VerifiedTokens
+from switchboard.engine.keyring import KeyRing
+from switchboard.engine.page_sessions import PageSessions
+from switchboard.policy import api_keys, cookies, jwt
+from switchboard.policy.authenticate import CHALLENGE, AccessKeys, presented
+from switchboard.policy.failures import Failures
+from switchboard.policy.own_check import Asked, Denied, OwnCheck, Unavailable
+
+_log: Final = logging.getLogger("switchboard.auth")
+_KEY: Final = b"sb_"
+Found = Caller | Coroutine[Any, Any, Caller]
+
+
+class Doors(Struct):
+    """What the ways to be known have in common over all profiles, and keep across a reload."""
+
+    failures: Failures
+    keyring: KeyRing | None = None
+    keysets: KeySets | None = None
+    tokens: VerifiedTokens | None = None
+    sessions: PageSessions | None = None
+
+
+class Identity:
+    """The ways to be known of one `profile`.
+
+    Not `closed`: nobody is asked, whoever comes is known by their address. `issuers` are those of tokens (by `iss`), `own` is a check of
+    one's own. `public` are surfaces that ask nobody; `origins` those of pages that may ask with a cookie.
+    """
+
+    def __init__(
+        self,
+        profile: str,
+        access: AccessKeys,
+        doors: Doors,
+        *,
+        closed: bool,
+        api_keys: bool = False,
+        issuers: Mapping[str, jwt.Issuer] | None = None,
+        own: OwnCheck | None = None,
+        public: Container[str] = frozenset(),
+        origins: Container[str] = frozenset(),
+    ) -> None:
+        self.profile = profile
+        self.access = access
+        self.closed = closed
+        self._doors = doors
+        self._keyring = doors.keyring if api_keys else None
+        self._issuers = issuers or {}
+        self._own = own
+        self._public = public
+        self._origins = origins
+
+    def identify(self, head: RequestHead, peer: str, surface: str = "") -> Found:
+        """Who asks `surface` ("": none in particular) from the address `peer`, by the headers alone. Raises `Problem` (401, 429, 503)."""
+        if not self.closed:
+            return Caller(peer)
+        headers = head.headers
+        authorization = headers.get(b"authorization", b"")
+        known = self.access.known(authorization)
+        if known is not None:
+            return known
+        shown = presented(headers)
+        wait = self._doors.failures.blocked(peer, now())
+        if wait:
+            raise Problem(
+                "RATE_LIMITED",
+                "Too many wrong keys or tokens from this address; try again later.",
+                retry_after=str(round(wait + 0.5)),
+            )
+        if shown.startswith(_KEY) and self._keyring is not None:
+            return self._by_key(self._keyring, shown, peer)
+        if self._issuers and jwt.looks_like_jwt(shown):
+            return self._by_token(shown, head, peer)
+        found = self.access.find(shown, authorization) if shown else None
+        if found is not None:
+            return found
+        return self._otherwise(head, peer, surface, shown)
+
+    def _otherwise(self, head: RequestHead, peer: str, surface: str, shown: bytes) -> Found:
+        """By the page's cookie, or by a check of one's own, or not at all."""
+        sessions = self._doors.sessions
+        if not shown and sessions is not None:
+            cookie = sessions.shown(head)
+            if cookie is not None:
+                if cookies.cross_site(head.headers, head.method, self._origins):
+                    raise Problem("ORIGIN_NOT_ALLOWED", "A page of another site asks with this server's cookie.")
+                return self._by_cookie(sessions, cookie, peer)
+        if self._own is not None:
+            return self._by_own_check(self._own, head, peer, surface, shown)
+        return self._unknown(peer, surface, shown)
+
+    def _unknown(self, peer: str, surface: str, shown: bytes) -> Caller:
+        """Nobody that is known. Raises `Problem` (401), but where nobody is asked."""
+        if not shown and surface in self._public:
+            return Caller(peer)
+        raise self._refused(peer, "a wrong key" if shown else "")
+
+    def _refused(self, peer: str, why: str) -> Problem:
+        """A 401; `why` is for the log, "" where nothing was shown, which is no attempt."""
+        if not why:
+            text = "A key or token is needed: Authorization: Bearer KEY."
+            return Problem("UNAUTHORIZED", text, headers=CHALLENGE)
+        self._doors.failures.failed(peer, now())
+        return Problem("UNAUTHORIZED", "The key or token is not valid.", detail=why, headers=CHALLENGE)
+
+    # ---- the ways
+
+    def _by_key(self, keyring: KeyRing, shown: bytes, peer: str) -> Found:
+        parsed = api_keys.read(shown)
+        if parsed is None:
+            raise self._refused(peer, "an API key that is mistyped")
+        if parsed.profile != self.profile:
+            raise self._refused(peer, "an API key of another profile")
+        found = keyring.get(shown)
+        return self._looked_up(keyring, shown, peer) if found is None else found
+
+    async def _looked_up(self, keyring: KeyRing, shown: bytes, peer: str) -> Caller:
+        found = await keyring.find(shown)
+        if found is None:
+            raise self._refused(peer, "an API key that is not there, revoked or expired")
+        return found
+
+    def _by_token(self, shown: bytes, head: RequestHead, peer: str) -> Found:
+        tokens, keysets = self._doors.tokens, self._doors.keysets
+        assert tokens is not None and keysets is not None
+        at = time.time()
+        verified = tokens.get(shown, at)
+        if verified is None or not any(i.name == verified.issuer for i in self._issuers.values()):
+            found = jwt.verify(shown, self._issuers, keysets.get, at)
+            if isinstance(found, jwt.KeyNeeded):
+                return self._with_new_keys(found, shown, head, peer)
+            verified = self._verified(found, shown, peer)
+        return self._user(verified)
+
+    async def _with_new_keys(self, needed: jwt.KeyNeeded, shown: bytes, head: RequestHead, peer: str) -> Caller:
+        keysets = self._doors.keysets
+        assert keysets is not None
+        keys = await keysets.refresh(needed.issuer)
+        if keys is None:
+            raise Problem("IDENTITY_UNAVAILABLE", detail=f"there are no keys of issuer {needed.issuer.name}")
+        return self._user(self._verified(jwt.verify(shown, self._issuers, lambda _: keys, time.time()), shown, peer))
+
+    def _verified(self, found: jwt.Verified | jwt.KeyNeeded | jwt.Refused, shown: bytes, peer: str) -> jwt.Verified:
+        if isinstance(found, jwt.Refused):
+            raise self._refused(peer, f"a token: {found.reason}")
+        if isinstance(found, jwt.KeyNeeded):
+            raise self._refused(peer, "a token signed with a key that its issuer does not have")
+        assert self._doors.tokens is not None
+        self._doors.tokens.put(shown, found, time.time())
+        return found
+
+    def _user(self, verified: jwt.Verified) -> Caller:
+        return Caller(f"jwt:{verified.issuer}:{verified.subject}", "jwt", user=verified.subject)
+
+    async def _by_cookie(self, sessions: PageSessions, cookie: bytes, peer: str) -> Caller:
+        name = await sessions.find(cookie)
+        found = None if name is None else self.access.by_id(name)
+        if found is None:
+            raise self._refused(peer, "a cookie of no session")
+        return found
+
+    async def _by_own_check(self, own: OwnCheck, head: RequestHead, peer: str, surface: str, shown: bytes) -> Caller:
+        said = await own.ask(Asked.of(head, peer))
+        if isinstance(said, Unavailable):
+            raise Problem("IDENTITY_UNAVAILABLE", detail=said.reason)
+        if isinstance(said, Denied):
+            return self._unknown(peer, surface, shown)
+        if said.profile and said.profile != self.profile:
+            raise self._refused(peer, "the check names another profile")
+        return Caller(
+            "own:" + said.user,
+            "own",
+            user=said.user,
+            profile=said.profile,
+            models=said.models,
+            surfaces=said.surfaces,
+            act_as=said.act_as,
+        )

@@ -1,0 +1,177 @@
+"""What a request counts against: the allowances of its caller, of its profile as a whole, and of its address."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from typing import Final
+
+from msgspec import Struct
+
+from switchboard.core.counting import Allowance, Take, Taken, Window
+from switchboard.core.errors import Problem
+from switchboard.core.types import Caller, Lines
+
+#: Dollars are counted in billionths.
+NANO: Final = 1_000_000_000
+_USES: Final = (
+    ("tokens_per_minute", "tokens", Window.MINUTE),
+    ("tokens_per_day", "tokens", Window.DAY),
+    ("tokens_per_month", "tokens", Window.MONTH),
+    ("dollars_per_day", "dollars", Window.DAY),
+    ("dollars_per_month", "dollars", Window.MONTH),
+)
+_SPAN: Final = {
+    Window.MINUTE: "in a minute",
+    Window.DAY: "in a day",
+    Window.MONTH: "in a month",
+    Window.HELD: "at a time",
+}
+_LONGEST_KEY: Final = 160
+
+
+class Rule(Struct, frozen=True, gc=False):
+    """One counter that a use is held against. `measure` is "requests", "tokens", "dollars" (counted in billionths), "streams", "connects" or
+    "sessions"; `whose` is "caller", "app" or "address"."""
+
+    key: str
+    window: Window
+    limit: int
+    measure: str
+    whose: str
+
+    def take(self, amount: int) -> Take:
+        """Add `amount`."""
+        return Take(self.key, self.window, amount, self.limit)
+
+
+class Rules(Struct, frozen=True, gc=False):
+    """All that holds for a caller at an address. `admission` are the takes for one request, one for each of `requests`;
+    `uses` are those of tokens and dollars."""
+
+    caller: Caller
+    requests: tuple[Rule, ...]
+    admission: tuple[Take, ...]
+    uses: tuple[Rule, ...]
+    streams: tuple[Rule, ...]
+    connects: tuple[Rule, ...]
+    sessions: tuple[Rule, ...]
+
+
+class Quotas:
+    """The rules of a `profile`: what each `caller` may, what `everyone` together may, and what an `address` may, whichever
+    profile it asks. A caller's own allowance goes over that of the profile."""
+
+    def __init__(
+        self,
+        profile: str = "default",
+        caller: Allowance | None = None,
+        everyone: Allowance | None = None,
+        address: Allowance | None = None,
+        *,
+        most: int = 10_000,
+    ) -> None:
+        self._profile = profile
+        self._caller = caller or Allowance()
+        self._everyone = everyone or Allowance()
+        self._address = address or Allowance()
+        self._by_address = self._address != Allowance()
+        self._most = most
+        self._known: OrderedDict[tuple[str, str], Rules] = OrderedDict()
+
+    def rules(self, caller: Caller, peer: str) -> Rules:
+        """What `caller` at the address `peer` is held to."""
+        key = (caller.id, peer if self._by_address else "")
+        found = self._known.get(key)
+        if found is not None and found.caller is caller:
+            return found
+        made = self._known[key] = self._make(caller, peer)
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return made
+
+    def _make(self, caller: Caller, peer: str) -> Rules:
+        own = self._caller if caller.allowance is None else caller.allowance.over(self._caller)
+        scopes = (
+            (own, "caller", caller_key(self._profile, caller.id)),
+            (self._everyone, "app", profile_key(self._profile)),
+            (self._address, "address", "a:" + peer[:64]),
+        )
+
+        def rules(name: str, measure: str, window: Window) -> list[Rule]:
+            made = []
+            for allowance, whose, who in scopes:
+                limit = getattr(allowance, name)
+                if limit is not None:
+                    most = round(limit * NANO) if measure == "dollars" else limit
+                    made.append(Rule(counter(who, measure, window), window, most, measure, whose))
+            return made
+
+        requests = tuple(rules("requests_per_minute", "requests", Window.MINUTE))
+        return Rules(
+            caller,
+            requests,
+            tuple([r.take(1) for r in requests]),
+            tuple([r for use in _USES for r in rules(*use)]),
+            tuple(rules("streams", "streams", Window.HELD)),
+            tuple(rules("voice_connects_per_minute", "connects", Window.MINUTE)),
+            tuple(rules("voice_sessions", "sessions", Window.HELD)),
+        )
+
+
+def caller_key(profile: str, caller: str) -> str:
+    """The name under which what `caller` uses in `profile` is counted."""
+    if len(caller) > _LONGEST_KEY - len(profile):
+        from hashlib import sha256
+
+        caller = sha256(caller.encode("utf-8", "surrogatepass")).hexdigest()
+    return f"c:{profile}:{caller}"
+
+
+def profile_key(profile: str) -> str:
+    """The name under which what all callers of `profile` use is counted."""
+    return "p:" + profile
+
+
+def counter(who: str, measure: str, window: Window) -> str:
+    """The key of a counter: `who` is the name of a caller, a profile or an address."""
+    return f"{who}/{measure}:{window[0]}"
+
+
+def refusal(rule: Rule, wait: float) -> Problem:
+    """What somebody is told who is over `rule` for another `wait` seconds."""
+    who = {"caller": "you", "app": "this app", "address": "this address"}[rule.whose]
+    if rule.measure == "dollars":
+        said = f"{rule.limit / NANO:g} US dollars {_SPAN[rule.window]} are used up for {who}."
+    else:
+        said = f"{rule.limit} {rule.measure} {_SPAN[rule.window]} are allowed for {who}."
+    if rule.window in (Window.DAY, Window.MONTH):
+        again = b"x-should-retry: false\r\n"
+        return Problem("BUDGET_EXHAUSTED", said, retry_after=str(max(1, round(wait + 0.5))), headers=again)
+    text = said if rule.window is Window.HELD else f"{said} Try again in {max(1, round(wait + 0.5))} s."
+    return Problem("RATE_LIMITED", text, retry_after=str(max(1, round(wait + 0.5))))
+
+
+_NAMES: Final = {"requests": b"requests", "tokens": b"tokens"}
+
+
+def headers(rules: tuple[Rule, ...], taken: Taken) -> Lines:
+    """The ``x-ratelimit-*`` headers, as OpenAI names them, of the narrowest of `rules` of a minute."""
+    found: dict[str, tuple[int, Rule, float]] = {}
+    for rule, used, reset in zip(rules, taken.used, taken.resets, strict=True):
+        if rule.window is Window.MINUTE and rule.measure in _NAMES:
+            left = rule.limit - used
+            known = found.get(rule.measure)
+            if known is None or left < known[0]:
+                found[rule.measure] = (left, rule, reset)
+    lines = b""
+    for measure, (left, rule, reset) in found.items():
+        name = _NAMES[measure]
+        lines += (b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %ds\r\n") % (
+            name,
+            rule.limit,
+            name,
+            max(0, left),
+            name,
+            reset + 0.999,
+        )
+    return lines

@@ -1,0 +1,163 @@
+"""SQLite, through Python's own module: one writer and two readers of a file in WAL mode."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from switchboard.store.connection import Row, Value, schema_trouble
+from switchboard.store.errors import Kind, StoreError
+from switchboard.store.schema import SCHEMA, upgrade
+
+#: Bytes that the log beside the file is cut to when it was longer.
+_LOG: Final = 64 * 1024 * 1024
+
+_LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_GONE: Final = (
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_READONLY,
+)
+
+
+class SqliteLink:
+    """A connection to a file; see `connection.Link`."""
+
+    def __init__(self, path: Path, *, write: bool) -> None:
+        self._path = path
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=2.0)
+        try:
+            self._identity = _identity(path)
+            for pragma in ("synchronous=FULL", "foreign_keys=ON", "trusted_schema=OFF", f"journal_size_limit={_LOG}"):
+                self._db.execute(f"PRAGMA {pragma}")
+            if self._db.execute("PRAGMA journal_mode").fetchone() != ("wal",):
+                self._db.execute("PRAGMA journal_mode=WAL")
+            if not write:
+                self._db.execute("PRAGMA query_only=ON")
+        except BaseException:
+            self._db.close()
+            raise
+
+    def rows(self, sql: str, values: Sequence[Value] = ()) -> list[Row]:
+        return self._db.execute(sql, values).fetchall()
+
+    def change(self, sql: str, values: Sequence[Value] = ()) -> int:
+        return self._db.execute(sql, values).rowcount
+
+    def many(self, sql: str, values: Iterable[Sequence[Value]]) -> None:
+        self._db.executemany(sql, values)
+
+    def begin(self, *, write: bool, patience: float) -> None:
+        if self._identity != _identity(self._path):  # what was written now would be gone with the old file
+            raise StoreError(Kind.UNAVAILABLE, "the database's file was replaced")
+        self._db.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
+        self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
+
+    def commit(self) -> None:
+        self._db.execute("COMMIT")
+
+    def rollback(self) -> None:
+        try:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+        except sqlite3.Error:
+            self.close()
+
+    def check(self) -> None:
+        if self._identity != _identity(self._path):
+            raise StoreError(Kind.UNAVAILABLE, "the database's file was replaced")
+
+    def interrupt(self) -> None:
+        try:
+            self._db.interrupt()
+        except sqlite3.Error:  # it was closed meanwhile
+            return
+
+    def close(self) -> None:
+        try:
+            self._db.close()
+        except sqlite3.Error:
+            return
+
+
+class Sqlite:
+    """A file. It and its folder are made for the owner's eyes only; its schema is made, or brought up, by itself."""
+
+    writers = 1
+    readers = 2
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._opening = threading.Lock()
+
+    def connect(self, *, write: bool) -> SqliteLink:
+        """Open the file, after a migration where one is needed."""
+        with self._opening:
+            prepare(self.path)
+            found = self._schema()
+            if found < SCHEMA:
+                upgrade(f"sqlite:///{self.path}")
+                found = self._schema()
+            if found != SCHEMA:
+                raise schema_trouble(found, SCHEMA, "its migration did not take")
+        return SqliteLink(self.path, write=write)
+
+    def explain(self, error: Exception) -> StoreError | None:
+        """The kind of an error by SQLite's own code."""
+        if isinstance(error, OSError):
+            return StoreError(Kind.UNAVAILABLE, f"the database's file cannot be used: {error.strerror}")
+        if not isinstance(error, sqlite3.Error):
+            return None
+        # Python's own complaints (a closed connection, say) have no code
+        code = getattr(error, "sqlite_errorcode", None)
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        if code is None:
+            gone = isinstance(error, sqlite3.ProgrammingError) and "closed" in str(error)
+            return StoreError(Kind.UNAVAILABLE if gone else Kind.FAILED, f"SQLite: {name}")
+        primary = code & 0xFF
+        text = f"SQLite: {error} ({name})"
+        if primary in _LOCKED:
+            return StoreError(Kind.LOCKED, text)
+        if primary == sqlite3.SQLITE_FULL or (primary == sqlite3.SQLITE_IOERR and self._no_room()):
+            return StoreError(Kind.FULL, text)
+        if primary == sqlite3.SQLITE_INTERRUPT:
+            return StoreError(Kind.BUSY, text)
+        return StoreError(Kind.UNAVAILABLE if primary in _GONE else Kind.FAILED, text)
+
+    def _schema(self) -> str:
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=2.0)
+        try:
+            if not db.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchall():
+                return ""
+            found = db.execute("SELECT version_num FROM alembic_version").fetchone()
+            return str(found[0]) if found else ""
+        finally:
+            db.close()
+
+    def _no_room(self) -> bool:
+        try:
+            room = os.statvfs(self.path.parent)
+        except OSError:
+            return False
+        return room.f_bavail * room.f_frsize < 1024 * 1024
+
+
+def prepare(path: Path) -> None:
+    """See to it that the file is there, readable by nobody else. Raises OSError."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
+def _identity(path: Path) -> tuple[int, int]:
+    try:
+        seen = path.stat()
+    except OSError:
+        return (0, 0)
+    return (seen.st_dev, seen.st_ino)

@@ -78,8 +78,8 @@ def test_all_that_is_wrong_at_once(run: Run, tmp_path: Path, command: list[str])
 
 def test_flags_before_the_command_are_not_passed_over(run: Run) -> None:
     """`switchboard --port 9 check` is what somebody may well write; it must not mean something else."""
-    refused(run("--port", "99999", "check"))
-    refused(run("--config", "nowhere.yaml", "check"))
+    assert "--port" in refused(run("--port", "99999", "check"))
+    assert "nowhere.yaml" in refused(run("--config", "nowhere.yaml", "check"))
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1"])

@@ -94,9 +94,11 @@ def test_a_stream_of_an_image(offline: str) -> None:
     with client(offline).images.generate(
         model="card", prompt="a red fox", size="256x256", stream=True, partial_images=1
     ) as stream:
-        (event,) = list(stream)
-    assert event.type == "image_generation.completed"
-    assert size_of(b64decode(event.b64_json)) == (256, 256)
+        first, last = list(stream)
+    assert (first.type, last.type) == ("image_generation.partial_image", "image_generation.completed")
+    assert first.b64_json != last.b64_json
+    for event in (first, last):
+        assert size_of(b64decode(event.b64_json)) == (256, 256)
 
 
 # ---- speech

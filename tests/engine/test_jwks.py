@@ -261,21 +261,33 @@ async def test_the_keys_are_found_by_discovery() -> None:
             assert asked(up) == [end.rstrip("/") + "/.well-known/openid-configuration", "/certs"]
 
 
-LIES: dict[str, bytes] = {
-    "another issuer": discovery("http://127.0.0.1:1/keys", "https://evil.example/"),
-    "not JSON": answer(b"<html>"),
-    "a list": answer(b"[]"),
-    "deep": answer(b"[" * 100_000),
-    "not found": answer(b"{}", status=404),
+LIES: dict[str, tuple[bytes, str]] = {
+    "another issuer": (b'{"issuer": "https://evil.example/", "jwks_uri": "KEYS"}', "another issuer"),
+    "no issuer": (b'{"jwks_uri": "KEYS"}', "another issuer"),
+    "an issuer with a slash more": (b'{"issuer": "ISSUER/", "jwks_uri": "KEYS"}', "another issuer"),
+    "no keys": (b'{"issuer": "ISSUER"}', "where the keys are"),
+    "keys that are no text": (b'{"issuer": "ISSUER", "jwks_uri": ["KEYS"]}', "where the keys are"),
+    "not JSON": (b"<html>", "not JSON"),
+    "a list": (b"[]", "not JSON"),
+    "deep": (b"[" * 100_000, "not JSON"),
+    "too large": (b" " * LARGEST + b"{}", "too_large"),
 }
 
 
 @pytest.mark.parametrize("name", LIES)
 async def test_a_configuration_that_is_not_the_issuers(name: str) -> None:
-    async with key_sets([Request(), LIES[name], Again()]) as (sets, up, _):
+    body, why = LIES[name]
+    place: dict[str, bytes] = {}
+
+    def script(_: int) -> Script:
+        told = body.replace(b"ISSUER", place["iss"]).replace(b"KEYS", place["iss"] + b"/keys")
+        return [Request(), answer(told), Request(), answer(KEYS)]
+
+    async with key_sets(script) as (sets, up, _):
+        place["iss"] = up.base_url.encode()
         issuer = at(up, issuer=up.base_url, jwks_url="")
         assert await sets.refresh(issuer) is None
-        assert asked(up) == ["/v1/.well-known/openid-configuration"]
+        assert asked(up) == ["/v1/.well-known/openid-configuration"] and why in sets.trouble()[up.base_url]
 
 
 @pytest.mark.parametrize(
@@ -313,6 +325,7 @@ async def test_keys_come_over_tls_or_from_this_machine(url: Any) -> None:
     sets = KeySets(get)
     assert await sets.refresh(Issuer(name="x", issuer=ISS)) is None
     assert fetched == [ISS + ".well-known/openid-configuration"]
+    assert "URL" in sets.trouble()[ISS] or "https only" in sets.trouble()[ISS] or "where" in sets.trouble()[ISS]
     if isinstance(url, str) and url:
         assert await sets.refresh(Issuer(name="x", issuer=ISS, jwks_url=url)) is None
     assert len(fetched) == 1

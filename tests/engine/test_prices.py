@@ -49,6 +49,22 @@ async def test_what_is_spoken_is_counted_in_characters(shell: str) -> None:
         assert "switchboard_characters_total{" in (await g.ask("/metrics", method="GET")).text
 
 
+async def test_tokens_of_sound_have_a_price_of_their_own(shell: str) -> None:
+    counted = {
+        "prompt_tokens": 1000,
+        "completion_tokens": 200,
+        "prompt_tokens_details": {"audio_tokens": 800},
+        "completion_tokens_details": {"audio_tokens": 150},
+    }
+    body = {"choices": [{"index": 0, "message": {"content": "hi"}}], "usage": counted}
+    script: Script = [Request(), answer(json.dumps(body).encode()), Again()]
+    async with ScriptServer(script) as up, gateway(shell, **openai(up)) as g:
+        assert (await g.ask("/v1/chat/completions", chat("hi", model="gpt-audio"))).status == 200
+        record = await g.record()
+        assert (record.usage.audio_input, record.usage.audio_output) == (800, 150)
+        assert record.cost == pytest.approx(200 * 2.5e-6 + 800 * 32e-6 + 50 * 10e-6 + 150 * 64e-6)
+
+
 async def test_a_server_of_ones_own_has_no_prices(shell: str) -> None:
     async with ScriptServer(COMPLETION) as up:
         settings = openai(up)

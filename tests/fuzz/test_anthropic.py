@@ -164,13 +164,23 @@ def test_any_stream_however_it_is_cut(stream: bytes, at: list[int]) -> None:
     assert once[1] is (Phase.DONE if isinstance(found[-1], Done) else Phase.FAILED)
 
 
+def text_of(events: list[Event], kind: type[Text | Reasoning]) -> str:
+    return "".join([e.text for e in events if isinstance(e, kind)])
+
+
 @QUICK
 @given(wild)
 def test_any_stream_is_written_well(stream: bytes) -> None:
     """Whatever a provider sends, a client of either wire gets what its SDK can read."""
     found = decoded([stream])
     whole = isinstance(found[-1], Done)
-    OpenAIEncoder(context()).encode([e for e in found if not isinstance(e, Failed)])
+    chat = OpenAIEncoder(context())
+    written = chat.encode([e for e in found if not isinstance(e, Failed)])
+    again = OpenAIDecoder(context()).feed(written if whole else written + chat.error(Problem("PROVIDER_CUT")))
+    assert isinstance(again[-1], Done if whole else Failed)
+    assert not any(isinstance(e, Done | Failed) for e in again[:-1])
+    for kind in (Text, Reasoning):
+        assert text_of(again, kind) == text_of(found, kind)
     encoder = AnthropicEncoder(context())
     out = encoder.encode([e for e in found if not isinstance(e, Failed)])
     read_messages_stream(out if whole else out + encoder.error(Problem("PROVIDER_CUT")), whole=whole)

@@ -279,6 +279,17 @@ def test_clocks_may_differ_a_little() -> None:
     assert isinstance(ask(token(exp=AT + 1, iat=None), strict), Verified)
 
 
+def test_limits_are_met_exactly() -> None:
+    assert isinstance(ask(token(sub="a" * 255)), Verified)
+    assert isinstance(ask(token(aud=["app"] * 64)), Verified)
+    assert isinstance(ask(token(iat=AT + 60, nbf=AT + 60, exp=AT + 60)), Verified)
+    lasting = Issuer(name="x", issuer=ISS, audiences=("app",), max_lifetime=610)
+    assert isinstance(ask(token(), lasting), Verified)
+    long = token(more="x" * 6000)
+    longest = token(more="x" * (6000 + (8192 - len(long)) * 3 // 4))
+    assert 8190 <= len(longest) <= 8192 and isinstance(ask(longest), Verified)
+
+
 def test_a_list_of_audiences_and_floats_are_fine() -> None:
     assert isinstance(ask(token(aud=["else", "other"])), Verified)
     assert isinstance(ask(token(exp=AT + 0.5, iat=AT - 0.5)), Verified)
@@ -331,6 +342,7 @@ SHAPES: dict[str, Callable[[], bytes]] = {
     "padded header": lambda: token().replace(b".", b"=.", 1),
     "standard base64": lambda: token().replace(b"-", b"+").replace(b"_", b"/") + b"+",
     "one letter": lambda: b"A.A.A",
+    "a signature of one letter": lambda: token().rpartition(b".")[0] + b".A",
     "other spelling of the last letter": lambda: _respelled(token()),
     "a megabyte": lambda: b"A" * 1_000_000,
     "a megabyte of dots": lambda: b"." * 1_000_000,

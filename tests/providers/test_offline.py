@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from base64 import b64decode
+from io import BytesIO
+from typing import Any
+
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from support.client import chat
 from support.gateway import gateway, until
@@ -81,6 +87,32 @@ async def test_silent_times_out(shell: str) -> None:
     async with gateway(shell, timeouts={"first_event": 0.3}) as g:
         a = await g.ask("/api/chat", chat(model="silent"))
         assert a.status == 504
+
+
+@pytest.mark.parametrize(("partial", "n"), [(None, 1), (0, 1), (1, 2), (3, 1)])
+async def test_images_that_are_not_finished(shell: str, partial: int | None, n: int) -> None:
+    about: dict[str, Any] = {"model": "card", "prompt": "a red fox", "size": "512x256", "stream": True, "n": n}
+    if partial is not None:
+        about["partial_images"] = partial
+    async with gateway(shell) as g:
+        a = await g.ask("/v1/images/generations", about)
+        assert a.status == 200 and a.headers["content-type"] == "text/event-stream" and a.whole
+        assert "x-switchboard-dropped" not in a.headers
+        told = [(e["type"].removeprefix("image_generation."), e.get("partial_image_index")) for e in a.events]
+        assert told == [*[("partial_image", i) for i in range(partial or 0)], ("completed", None)] * n
+        assert len({e["b64_json"] for e in a.events}) == len(a.events)
+        assert (await g.record()).usage.images == n
+        # each is nearer to what it becomes
+        drawn = [np.asarray(Image.open(BytesIO(b64decode(e["b64_json"]))), dtype=float) for e in a.events]
+        assert {d.shape for d in drawn} == {(256, 512, 3)}
+        if n == 1:
+            far = [float(np.abs(d - drawn[-1]).mean()) for d in drawn]
+            assert far == sorted(far, reverse=True)
+        whole = await g.ask("/v1/images/generations", about | {"stream": False, "n": 1})
+        assert whole.json["data"][0]["b64_json"] in [e["b64_json"] for e in a.events]
+        assert (whole.headers.get("x-switchboard-dropped") == "partial_images") == (partial is not None)
+        refused = await g.ask("/v1/images/generations", {**about, "partial_images": 1, "size": "9x9"})
+        assert (refused.status, refused.json["error"]["param"]) == (400, "size")
 
 
 async def test_every_model_is_listed() -> None:

@@ -26,9 +26,10 @@ from support.gateway import until
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Flow
 from switchboard.core.types import Headers, Segment, Upload
+from switchboard.dialects.openai_speech import FORMATS
 from switchboard.net.worker import WorkerPool
 from switchboard.providers.offline.studio import jobs
-from switchboard.providers.offline.studio.jobs import CONTENT_TYPES, VOICES, Job, Speak, Transcribe
+from switchboard.providers.offline.studio.jobs import VOICES, Job, Speak, Transcribe
 from switchboard.providers.offline.studio.utterances import utterances
 
 SENTENCE = "The children are playing in the garden behind the house."
@@ -84,7 +85,7 @@ class Voice:
 
     async def speak(self, text: str = SENTENCE, format_: str = "pcm", **more: Any) -> bytes:
         answer = await self.ask(Speak(text, response_format=format_, **more))
-        assert (answer.status, answer.kind) == (200, CONTENT_TYPES[format_])
+        assert (answer.status, answer.kind) == (200, FORMATS[format_])
         return answer.body
 
     async def transcribe(self, file: bytes, **more: Any) -> dict[str, Any]:
@@ -205,7 +206,7 @@ async def test_wav_says_how_long_it_is() -> None:
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("format_", [f for f in CONTENT_TYPES if f != "wav"])
+@pytest.mark.parametrize("format_", [f for f in FORMATS if f != "wav"])
 async def test_it_is_heard_while_it_is_spoken(format_: str) -> None:
     async with voice() as v:
         sink = v.begin(Speak("It goes on and on, and it does not end. " * 100, response_format=format_))

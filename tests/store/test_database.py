@@ -16,7 +16,6 @@ pytestmark = pytest.mark.anyio
 ADD = "INSERT INTO usage_batches (id, at) VALUES (?, 1)"
 
 
-
 async def _names(database: Database) -> list[str]:
     rows = await database.run(lambda db: db.rows("SELECT id FROM usage_batches ORDER BY id"), write=False)
     return [r[0] for r in rows]
@@ -132,7 +131,9 @@ async def test_more_than_may_wait_is_refused_at_once(url: str) -> None:
 async def test_what_waits_is_finished_before_it_closes(url: str) -> None:
     database = Database.open(url)
     database.start()
-    tasks = [asyncio.create_task(database.run(lambda db, n=n: db.change(ADD, (f"{n}",)), write=True)) for n in range(50)]
+    tasks = [
+        asyncio.create_task(database.run(lambda db, n=n: db.change(ADD, (f"{n}",)), write=True)) for n in range(50)
+    ]
     await asyncio.sleep(0)
     await database.close()
     assert await asyncio.gather(*tasks) == [1] * 50

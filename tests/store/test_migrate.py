@@ -26,7 +26,9 @@ NINE = "UPDATE alembic_version SET version_num = '9999'"
 
 def _children(url: str, count: int) -> None:
     command = [sys.executable, "-m", "switchboard.store.migrate"]
-    children = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(count)]
+    children = [
+        subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(count)
+    ]
     for child in children:
         assert child.stdin is not None
         child.stdin.write(url)

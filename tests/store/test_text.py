@@ -144,4 +144,6 @@ async def _store_and_find(database: Database, a: str, b: str, c: str, d: str, e:
     user = c or b
     if user:
         assert await log.erase(user) == 1
-    await database.run(lambda db: (db.change("DELETE FROM usage_rows"), db.change("DELETE FROM usage_days")), write=True)
+    await database.run(
+        lambda db: (db.change("DELETE FROM usage_rows"), db.change("DELETE FROM usage_days")), write=True
+    )

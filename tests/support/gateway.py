@@ -61,6 +61,12 @@ class Gateway:
         app.ledger.read_by(self._records.extend)
 
     @property
+    def kept(self) -> Storage:
+        """What it keeps, where it keeps anything."""
+        assert self.app.storage is not None
+        return self.app.storage
+
+    @property
     def records(self) -> list[Record]:
         self.app.ledger.flush()
         return self._records

@@ -21,6 +21,7 @@ from switchboard.config.tree import Settings
 from switchboard.core.counting import Counters
 from switchboard.core.errors import Problem
 from switchboard.core.types import Operation, header
+from switchboard.engine.conversations import Conversations
 from switchboard.engine.identity import Doors
 from switchboard.engine.jwks import KeySets, VerifiedTokens, through
 from switchboard.engine.prices import PriceBook
@@ -39,7 +40,7 @@ from switchboard.shell.asgi import AsgiShell, header_pairs, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
 from switchboard.store.counters.local import LocalCounters
-from switchboard.surface import access_key_service, operations, pages
+from switchboard.surface import access_key_service, conversations, operations, pages
 from switchboard.surface import problem as shapes
 from switchboard.surface.access_key_service import Doorkeeper
 from switchboard.telemetry.logs import Log
@@ -78,7 +79,7 @@ class Application:
         self.ledger.read_by(log.records)
         self.ledger.read_by(self.metrics.records)
         self.traces = self._make_traces(settings)
-        self.state = operations.State(lambda: len(self.registry.open))
+        self.state = operations.State(lambda: len(self.registry.open), self._trouble)
         self.prices = PriceBook()
         self.targets = Targets(self.prices)
         self.ledger.priced_by(self.prices.price)
@@ -176,6 +177,15 @@ class Application:
         """The address by which this server is reached."""
         return public_address(self.runtime.settings, self._port)
 
+    def _trouble(self) -> dict[str, str]:
+        """What is wrong at the moment, by part."""
+        parts = {"limits": self.counters.trouble}
+        if self.storage is not None:
+            parts["database"] = self.storage.trouble
+        if self.doors.keysets is not None:
+            parts |= {f"keys of {iss}": why for iss, why in self.doors.keysets.trouble().items()}
+        return parts
+
     def _tick(self, at: float) -> None:
         self.ledger.flush()
         self.counters.tick(at)
@@ -263,10 +273,17 @@ class Application:
         )
         app.include_router(operations.router(self.state, self.metrics, lambda: self.runtime.catalog, self._endpoints))
         app.include_router(access_key_service.router(Doorkeeper(self._keys, self._token_seconds)))
+        if self.storage is not None:
+            app.include_router(conversations.router(self._conversations, self.storage.usage))
         app.include_router(pages.router(self._document, lambda: self.address, self._answering))
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             app.add_exception_handler(kind, _explain)
         return app
+
+    def _conversations(self) -> Conversations:
+        held = self.runtime.conversations
+        assert held is not None  # else its endpoints are not there
+        return held
 
     def _keys(self) -> list[AccessKeys]:
         routes = self.runtime.routes

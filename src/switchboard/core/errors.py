@@ -41,6 +41,7 @@ CODES: Final[dict[str, Code]] = {
     "ORIGIN_NOT_ALLOWED": Code(403, "permission_error", "This origin is not allowed."),
     "NOT_FOUND": Code(404, "invalid_request_error", "There is nothing here."),
     "MODEL_NOT_FOUND": Code(404, "invalid_request_error", "There is no such model."),
+    "CONVERSATION_NOT_FOUND": Code(404, "invalid_request_error", "There is no such conversation."),
     "METHOD_NOT_ALLOWED": Code(405, "invalid_request_error", "This method is not allowed here."),
     "REQUEST_TIMEOUT": Code(408, "invalid_request_error", "The request came too slowly."),
     "PAYLOAD_TOO_LARGE": Code(413, "invalid_request_error", "The body is too large."),

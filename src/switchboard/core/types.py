@@ -369,7 +369,7 @@ class Caller(Struct, frozen=True, gc=False):
     "api_key", "jwt", "session" or "own".
 
     `user` is what people call them (a JWT's subject, a key's name). `profile` is the one that they may use ("": any), `models` and `surfaces`
-    are those that they may (empty: all). `allowance` goes over that of the profile. With `act_as` they act for the user that a
+    are those that they may (None: all). `allowance` goes over that of the profile. With `act_as` they act for the user that a
     call names.
     """
 
@@ -377,8 +377,8 @@ class Caller(Struct, frozen=True, gc=False):
     kind: str = "open"
     user: str = ""
     profile: str = ""
-    models: frozenset[str] = frozenset()
-    surfaces: frozenset[str] = frozenset()
+    models: frozenset[str] | None = None
+    surfaces: frozenset[str] | None = None
     allowance: Allowance | None = None
     act_as: bool = False
 

@@ -18,7 +18,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, Problem, UpstreamError
 from switchboard.core.events import Event, Images, Metered, Picture
-from switchboard.core.ports import Context, Meter, Pipe
+from switchboard.core.ports import Context, Decoder, Meter, Pipe
 from switchboard.core.types import Draw, Form, Lines, Upload, Usage
 from switchboard.dialects import _openai_shapes as shapes
 from switchboard.dialects._openai_media import (
@@ -220,7 +220,7 @@ class OpenAIImages(OpenAIErrors):
     def headers(self, op: Draw) -> Lines:
         return b""
 
-    def decoder(self, context: Context) -> NoDecoder:
+    def decoder(self, context: Context) -> Decoder:
         return NoDecoder()
 
     def answer(self, body: bytes) -> Images:

@@ -19,7 +19,6 @@ from switchboard.store.conversations import Conversations as Repository
 
 _log: Final = logging.getLogger("switchboard.conversations")
 _PATIENCE: Final = 2.0  # seconds that a client may wait for its conversation to be kept
-_AGAIN: Final = 5  # times that a question is put behind those that came in between
 
 
 class Turn:
@@ -46,7 +45,7 @@ class Conversations:
     is asked who they are here."""
 
     def __init__(self, repository: Repository, *, trusting: bool) -> None:
-        self._repository = repository
+        self.repository = repository
         self._trusting = trusting
         self._keeping: set[asyncio.Task[None]] = set()
         self.lost = 0
@@ -60,7 +59,7 @@ class Conversations:
         owner, name = self.owner(caller, op.user), op.conversation or _new_name()
         asked, at = op.messages, time.time()
         try:
-            held = await self._repository.load(profile.name, owner, name)
+            held = await self.repository.load(profile.name, owner, name)
         except StoreError as e:
             if not op.whole:
                 raise problem_of(e) from None
@@ -102,15 +101,12 @@ class Conversations:
         at, title = int(time.time() * 1000), title_of(said)
         place = (turn.profile, turn.owner, turn.id)
         if turn.afresh:
-            await self._repository.replace(*place, said, at, title, turn.user)
+            await self.repository.replace(*place, said, at, title, turn.user)
             return
         count = turn.held
-        for _ in range(_AGAIN):
-            if await self._repository.append(*place, count, said, at, title, turn.user):
-                return
-            held = await self._repository.load(*place)  # somebody has asked in between
+        while not await self.repository.append(*place, count, said, at, title, turn.user):
+            held = await self.repository.load(*place)  # somebody has asked in between: this comes behind that
             count = 0 if held is None else len(held.messages)
-        raise TimeoutError
 
     async def close(self) -> None:
         """Wait for what is being kept."""

@@ -66,7 +66,7 @@ class Gate:
 
     def admit(self, caller: Caller, peer: str, surface: str) -> Lines | Coroutine[Any, Any, Lines]:
         """Count the request; gives the header lines that tell how many are left. Raises `Problem` (403, 429)."""
-        if caller.surfaces and surface not in caller.surfaces:
+        if caller.surfaces is not None and surface not in caller.surfaces:
             raise Problem("FORBIDDEN", f"This caller may not use {surface}.")
         rules = self.quotas.rules(caller, peer)
         if not rules.admission:
@@ -77,7 +77,7 @@ class Gate:
     def plan(self, op: Op, caller: Caller, *, documents: bool) -> Sequence[Target]:
         """Bring `op` under the profile and find what may answer it, the best first. Raises `Problem`."""
         targets = self.routing.plan(op, self.profile, documents=documents)
-        if caller.models and op.model not in caller.models and targets[0].model not in caller.models:
+        if caller.models is not None and op.model not in caller.models and targets[0].model not in caller.models:
             name = op.model or targets[0].model
             raise Problem("FORBIDDEN", f"This caller may not use the model '{name}'.", param="model")
         if targets[0].substituted:

@@ -131,8 +131,13 @@ def caller_of(key: ApiKey) -> Caller:
         "api_key",
         user=key.name,
         profile=key.profile,
-        models=frozenset(msgspec.json.decode(key.models, type=list[str])),
-        surfaces=frozenset(msgspec.json.decode(key.surfaces, type=list[str])),
+        models=_names(key.models),
+        surfaces=_names(key.surfaces),
         allowance=msgspec.json.decode(key.quota, type=Allowance),
         act_as=bool(key.act_as),
     )
+
+
+def _names(text: str) -> frozenset[str] | None:
+    """What a list in JSON names; None for an empty one, which is no bound."""
+    return frozenset(msgspec.json.decode(text, type=list[str])) or None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from math import ceil
 from typing import Final
 
 from msgspec import Struct
@@ -139,6 +140,7 @@ def counter(who: str, measure: str, window: Window) -> str:
 
 def refusal(rule: Rule, wait: float) -> Problem:
     """What somebody is told who is over `rule` for another `wait` seconds."""
+    seconds = max(1, ceil(wait))
     who = {"caller": "you", "app": "this app", "address": "this address"}[rule.whose]
     if rule.measure == "dollars":
         said = f"{rule.limit / NANO:g} US dollars {_SPAN[rule.window]} are used up for {who}."
@@ -146,9 +148,9 @@ def refusal(rule: Rule, wait: float) -> Problem:
         said = f"{rule.limit} {rule.measure} {_SPAN[rule.window]} are allowed for {who}."
     if rule.window in (Window.DAY, Window.MONTH):
         again = b"x-should-retry: false\r\n"
-        return Problem("BUDGET_EXHAUSTED", said, retry_after=str(max(1, round(wait + 0.5))), headers=again)
-    text = said if rule.window is Window.HELD else f"{said} Try again in {max(1, round(wait + 0.5))} s."
-    return Problem("RATE_LIMITED", text, retry_after=str(max(1, round(wait + 0.5))))
+        return Problem("BUDGET_EXHAUSTED", said, retry_after=str(seconds), headers=again)
+    text = said if rule.window is Window.HELD else f"{said} Try again in {seconds} s."
+    return Problem("RATE_LIMITED", text, retry_after=str(seconds))
 
 
 _NAMES: Final = {"requests": b"requests", "tokens": b"tokens"}

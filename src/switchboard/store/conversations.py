@@ -228,11 +228,9 @@ def _messages(db: Connection, number: int) -> list[dict[str, Any]]:
 
 
 def _write(db: Connection, number: int, first: int, messages: Sequence[dict[str, Any]]) -> None:
-    if messages:
-        db.many(
-            "INSERT INTO conversation_messages (conversation, position, message) VALUES (?,?,?)",
-            [(number, i, to_json(m)) for i, m in enumerate(messages, first)],
-        )
+    rows = [(number, i, to_json(m)) for i, m in enumerate(messages, first)]
+    if rows:
+        db.add("conversation_messages", "conversation, position, message", rows)
 
 
 def _cursor(updated: int, number: int) -> str:

@@ -91,7 +91,7 @@ class Database:
             return
         ended = [asyncio.wrap_future(f) for lane in self._lanes for f in lane.ended]
         _, late = await asyncio.wait(ended, timeout=timeout)
+        for lane in self._lanes:  # also where all have ended: while the database is down, nobody does what waits
+            await asyncio.to_thread(lane.abandon)
         if late:
-            for lane in self._lanes:
-                await asyncio.to_thread(lane.abandon)
             await asyncio.wait(late, timeout=1.0)

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import psycopg
 
-from switchboard.store.connection import Row, Value, percent, schema_trouble
+from switchboard.store.connection import Row, Value, percent, schema_trouble, statement
 from switchboard.store.errors import Kind, StoreError
 from switchboard.store.schema import SCHEMA
 from switchboard.store.urls import masked
@@ -63,6 +63,11 @@ class PostgresLink:
 
     def change(self, sql: str, values: Sequence[Value] = ()) -> int:
         return self._db.execute(percent(sql), values).rowcount
+
+    def add(self, table: str, columns: str, values: Iterable[Sequence[Value]]) -> None:
+        with self._db.cursor() as cursor, cursor.copy(statement("COPY", table, "(", columns, ") FROM STDIN")) as copy:
+            for row in values:
+                copy.write_row(row)
 
     def many(self, sql: str, values: Iterable[Sequence[Value]]) -> None:
         self._db.cursor().executemany(percent(sql), values)

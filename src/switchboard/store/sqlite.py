@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from switchboard.store.connection import Row, Value, schema_trouble
+from switchboard.store.connection import Row, Value, schema_trouble, statement
 from switchboard.store.errors import Kind, StoreError
 from switchboard.store.schema import SCHEMA, upgrade
 
@@ -50,6 +50,10 @@ class SqliteLink:
 
     def change(self, sql: str, values: Sequence[Value] = ()) -> int:
         return self._db.execute(sql, values).rowcount
+
+    def add(self, table: str, columns: str, values: Iterable[Sequence[Value]]) -> None:
+        places = ",".join("?" * (columns.count(",") + 1))
+        self._db.executemany(statement("INSERT INTO", table, "(", columns, ") VALUES (", places, ")"), values)
 
     def many(self, sql: str, values: Iterable[Sequence[Value]]) -> None:
         self._db.executemany(sql, values)

@@ -178,11 +178,7 @@ class UsageLog:
                 if db.change(add, (key(batch), newest)) == 0:
                     return False
             if stored:
-                places = ",".join("?" * len(UsageRow.__struct_fields__))
-                db.many(
-                    statement("INSERT INTO usage_rows (", _COLUMNS, ") VALUES (", places, ")"),
-                    [astuple(r) for r in stored],
-                )
+                db.add("usage_rows", _COLUMNS, [astuple(r) for r in stored])
                 db.many(_ADD, _days(stored))
             return True
 

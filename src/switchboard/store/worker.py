@@ -170,8 +170,6 @@ class Worker:
                 self.link = None
                 lane.down(StoreError(Kind.UNAVAILABLE, "the store is closed"), was=True)
                 link.close()
-            elif lane.closing:
-                lane.down(StoreError(Kind.UNAVAILABLE, lane.trouble), was=False)
             self._ended.set_result(None)
 
     def _connect(self) -> bool:

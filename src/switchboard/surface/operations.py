@@ -25,6 +25,9 @@ class Health(BaseModel):
     connections: int = Field(description="Open WebSockets.", examples=[0])
     requests: int = Field(description="Requests under way.", examples=[1])
     version: str = Field(examples=["0.1.0"])
+    checks: dict[str, str] = Field(
+        description='"ok", or what is wrong at the moment, by part.', examples=[{"database": "ok", "limits": "ok"}]
+    )
 
 
 class Live(BaseModel):
@@ -36,7 +39,7 @@ class Live(BaseModel):
 class Ready(BaseModel):
     """``GET /health/ready``."""
 
-    status: str = Field(description='"ready" or "stopping".', examples=["ready"])
+    status: str = Field(description='"ready", "not ready" or "stopping".', examples=["ready"])
     checks: dict[str, str] = Field(examples=[{"server": "ok"}])
 
 
@@ -93,12 +96,19 @@ def _as_anthropic(models: list[Model]) -> AnthropicModelList:
 
 
 class State:
-    """What the endpoints tell of the process. `stopping` is set when the server begins to end."""
+    """What the endpoints tell of the process: `requests` under way, and by part what is in `trouble` ("": nothing), of which the
+    database has to be there for traffic. `stopping` is set when the server begins to end."""
 
-    def __init__(self, requests: Callable[[], int]) -> None:
+    def __init__(self, requests: Callable[[], int], trouble: Callable[[], dict[str, str]]) -> None:
         self.began = now()
         self.requests = requests
+        self.trouble = trouble
         self.stopping = False
+
+    @property
+    def checks(self) -> dict[str, str]:
+        """Each part with "ok" or what is wrong."""
+        return {name: trouble or "ok" for name, trouble in self.trouble().items()}
 
 
 def router(
@@ -115,6 +125,7 @@ def router(
             connections=0,
             requests=state.requests(),
             version=__version__,
+            checks=state.checks,
         )
 
     @r.get("/health/live", tags=["operations"], summary="Is the process alive?")
@@ -132,7 +143,12 @@ def router(
             response.status_code = 503
             response.headers["retry-after"] = "5"
             return Ready(status="stopping", checks={"server": "stopping"})
-        return Ready(status="ready", checks={"server": "ok"})
+        checks = {"server": "ok", **state.checks}
+        if state.trouble().get("database"):
+            response.status_code = 503
+            response.headers["retry-after"] = "1"
+            return Ready(status="not ready", checks=checks)
+        return Ready(status="ready", checks=checks)
 
     @r.get("/api/status", tags=["operations"], summary="What is served here?")
     @r.get("/api/v1/status", include_in_schema=False)

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from typing import Any, Final
 
-from switchboard.core.capabilities import Capabilities
+from switchboard.core.capabilities import VOICES, Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Flow, ProviderDialect, Transport, UpstreamSink
 from switchboard.core.types import Call, Lines, Operation, Timeouts, Upload
@@ -14,7 +14,6 @@ from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_embeddings import OpenAIEmbeddings
 from switchboard.providers.offline.embeddings import HASHED, embed
 from switchboard.providers.offline.models import MODELS, Cut, Script, Wait, script_for
-from switchboard.providers.offline.studio.jobs import VOICES
 from switchboard.providers.offline.wires import OfflineImages, OfflineSpeech, OfflineTranscription
 
 _MODELS: Final[dict[Operation, tuple[str, ...]]] = {
@@ -39,7 +38,7 @@ class OfflineProvider:
     """Answers by itself. `pace` is the seconds between two words of a streamed answer; `studio` does what needs a process of
     its own (`providers.offline.studio`)."""
 
-    capabilities = Capabilities(any_model=False, own_words=True, voices=frozenset(VOICES))
+    capabilities = Capabilities(any_model=False, own_words=True, voices=VOICES)
     title = "Offline"
     secrets: tuple[str, ...] = ()
     configured = True

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import msgspec
+from msgspec import Struct
+
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Problem
-from switchboard.core.types import Draw, Lines, Speak, Transcribe, Upload
+from switchboard.core.events import Done, Event, Metered, Picture
+from switchboard.core.ports import Context
+from switchboard.core.types import Draw, Lines, Speak, Transcribe, Upload, Usage
+from switchboard.dialects._streams import EventDecoder
 from switchboard.dialects.openai_images import OpenAIImages
 from switchboard.dialects.openai_speech import OpenAISpeech, check_voice
 from switchboard.dialects.openai_transcription import OpenAITranscription
 from switchboard.providers.offline.studio import jobs
+from switchboard.wire.sse import SSEvent
 
 
 class OfflineSpeech(OpenAISpeech):
@@ -44,6 +51,33 @@ class OfflineTranscription(OpenAITranscription):
         return b""
 
 
+class _Drawn(Struct):
+    b64_json: str
+    partial_image_index: int | None = None
+
+
+_drawn = msgspec.json.Decoder(_Drawn).decode
+
+
+class PictureDecoder(EventDecoder):
+    """The draughtsman's events in, `Picture` out."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._whole = 0  # images
+
+    def _frame(self, frame: SSEvent, out: list[Event]) -> None:
+        if frame.data == b"[DONE]":
+            self._ended = True
+            out.append(Done())
+        elif frame.data is not None:
+            drawn = _drawn(frame.data)
+            out.append(Picture(drawn.b64_json, drawn.partial_image_index))
+            if drawn.partial_image_index is None:
+                self._whole += 1
+                out.append(Metered(Usage(images=self._whole)))
+
+
 class OfflineImages(OpenAIImages):
     """The draughtsman."""
 
@@ -53,9 +87,13 @@ class OfflineImages(OpenAIImages):
         if op.form is not None:
             raise Problem("INVALID_REQUEST", f"The model '{model}' edits no images.")
         for name in op.members:
-            if name not in _KNOWN:
+            if name not in _KNOWN and not (op.stream and name == "partial_images"):
                 op.drop(name)
-        return jobs.encode(jobs.Draw(op.prompt, op.size, op.choices))
+        partials = msgspec.json.decode(op.members.get("partial_images", b"0")) if op.stream else 0
+        return jobs.encode(jobs.Draw(op.prompt, op.size, op.choices, op.stream, partials or 0))
+
+    def decoder(self, context: Context) -> PictureDecoder:
+        return PictureDecoder(context)
 
 
 _SPOKEN = frozenset({"input", "voice", "response_format", "speed", "stream_format"})

@@ -94,7 +94,7 @@ def _read_header(path: Path) -> tuple[bytes, int, int]:
         size = os.fstat(file.fileno()).st_size
     if len(head) == _HEADER.size:
         magic, key, workers, sets = _HEADER.unpack(head)
-        if magic == _MAGIC and 1 <= workers <= MOST_WORKERS and 0 < sets and size == _Shape(workers, sets).size:
+        if magic == _MAGIC and 1 <= workers <= MOST_WORKERS and sets > 0 and size == _Shape(workers, sets).size:
             return key, workers, sets
     raise ValueError(f"{path} is not a table of counters of this version")
 

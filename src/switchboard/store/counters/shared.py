@@ -14,7 +14,6 @@ from switchboard.store.counters._table import AMOUNT, CELLS, START, TOUCHED, Pla
 
 _MINUTE: Final = Window.MINUTE
 _DAY: Final = Window.DAY
-_MONTH: Final = Window.MONTH
 _HELD: Final = Window.HELD
 _M, _D, _C, _H = b"mdch"  # how the table calls them: minute, day, calendar's month, held
 _SPAN: Final = BUCKET * BUCKETS
@@ -73,7 +72,9 @@ class SharedCounters:
         table.lock(sets)
         try:
             now = self._clock()  # not before: it never goes back for those who wait for each other
-            used, resets, refused = [], [], -1
+            used: list[int] = []
+            resets: list[float] = []
+            refused = -1
             for place, take in zip(places, takes, strict=True):
                 amount, reset = self._look(place, now)
                 if amount >= take.limit and refused < 0:
@@ -242,22 +243,23 @@ class SharedCounters:
         """Give each of `places` a slot; the index of the first for which there is none, or -1."""
         for i, place in enumerate(places):
             if self._table.find(place) < 0:
-                slot = self._free(place.set, now)
+                slot = self._free(place.set, {p.slot for p in places}, now)
                 if slot < 0:
                     return i
                 self._table.claim(slot, place, _begin(place.kind, now), int(now))
         return -1
 
-    def _free(self, number: int, now: float) -> int:
-        """The slot of a set that is missed least, -1 where each is held by somebody."""
+    def _free(self, number: int, kept: set[int], now: float) -> int:
+        """The slot of a set that is missed least, none of `kept`; -1 where each is held by somebody."""
         table, best, found = self._table, (3, 0), -1
         for slot in table.slots_of(number):
             kind = table.kind(slot)
             if not kind:
                 return slot
-            rank = (self._worth(slot, kind, now), table.words[slot + TOUCHED])
-            if rank < best:
-                best, found = rank, slot
+            if slot not in kept:
+                rank = (self._worth(slot, kind, now), table.words[slot + TOUCHED])
+                if rank < best:
+                    best, found = rank, slot
         if best[0]:
             self._full = now
         return found

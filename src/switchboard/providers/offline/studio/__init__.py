@@ -4,7 +4,7 @@
 Never in the server's own process: the recogniser keeps the interpreter's lock for as long as it listens, espeak-ng is
 under the GPL, and files of strangers are read here. It needs the extra ``offline``; without it a worker says so.
 
-- `jobs`: what may be asked, and its formats and voices. Needs nothing of the extra: this is what a server imports.
+- `jobs`: what may be asked, and its voices. Needs nothing of the extra: this is what a server imports.
 - `worker`: the process: reads a job, does it, answers.
 - `speak`: text to samples, with espeak-ng; they come while the rest is still to be spoken.
 - `encode`: samples to MP3, Opus, AAC, FLAC, WAV or as they are (24 kHz, 16 bits, one channel).

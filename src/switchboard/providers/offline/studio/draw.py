@@ -7,6 +7,7 @@ import io
 import re
 import time
 from base64 import b64encode
+from collections.abc import Iterator
 from hashlib import blake2b
 from typing import Final
 
@@ -24,8 +25,37 @@ _TEXT: Final = 400  # characters that find room
 def cards(job: Draw) -> bytes:
     """OpenAI's list of images, as JSON. Raises `Refused`."""
     size = _size(job.size)
-    data = [{"b64_json": b64encode(_card(job.prompt, size, i)).decode()} for i in range(job.n)]
+    data = [{"b64_json": _png(_card(job.prompt, size, i))} for i in range(job.n)]
     return msgspec.json.encode({"created": int(time.time()), "data": data, "output_format": "png"})
+
+
+def streamed(job: Draw) -> Iterator[bytes]:
+    """The data of OpenAI's events, as they are drawn. Raises `Refused`, here and not later."""
+    size = _size(job.size)
+
+    def events() -> Iterator[bytes]:
+        for i in range(job.n):
+            card = _card(job.prompt, size, i)
+            for p in range(job.partials):
+                about = {"type": "image_generation.partial_image", "partial_image_index": p}
+                yield msgspec.json.encode({**about, "b64_json": _png(_coarse(card, 4 << job.partials - p))})
+            yield msgspec.json.encode({"type": "image_generation.completed", "b64_json": _png(card)})
+
+    return events()
+
+
+def _coarse(card: Image.Image, grain: int) -> Image.Image:
+    """`card` without what is smaller than `grain` pixels."""
+    width, height = card.size
+    small = card.resize((max(1, width // grain), max(1, height // grain)), Image.Resampling.BOX)
+    return small.resize(card.size, Image.Resampling.BICUBIC)
+
+
+def _png(card: Image.Image) -> str:
+    """PNG in base64."""
+    out = io.BytesIO()
+    card.save(out, "PNG")
+    return b64encode(out.getvalue()).decode()
 
 
 def _size(text: str) -> tuple[int, int]:
@@ -38,8 +68,8 @@ def _size(text: str) -> tuple[int, int]:
     return size
 
 
-def _card(prompt: str, size: tuple[int, int], number: int) -> bytes:
-    """One card as PNG."""
+def _card(prompt: str, size: tuple[int, int], number: int) -> Image.Image:
+    """One card."""
     width, height = size
     picked = blake2b(f"{number} {prompt}".encode("utf-8", "replace"), digest_size=8).digest()
     hue = picked[0] / 255
@@ -57,9 +87,7 @@ def _card(prompt: str, size: tuple[int, int], number: int) -> bytes:
     pen.multiline_text((width / 2, height / 2), text, (20, 20, 30), font, anchor="mm", align="center")
     small = ImageFont.load_default(max(8, min(size) // 40))
     pen.text((margin, height - margin), "drawn offline, by no model", (20, 20, 30), small, anchor="ls")
-    out = io.BytesIO()
-    card.save(out, "PNG")
-    return out.getvalue()
+    return card
 
 
 def _color(hue: float, saturation: float, value: float) -> tuple[int, int, int]:

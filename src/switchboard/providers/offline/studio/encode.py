@@ -5,7 +5,8 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING, Final, Protocol
 
-from switchboard.providers.offline.studio.jobs import CONTENT_TYPES, Refused
+from switchboard.dialects.openai_speech import FORMATS
+from switchboard.providers.offline.studio.jobs import Refused
 
 if TYPE_CHECKING:
     import av
@@ -37,7 +38,7 @@ def encoder_for(name: str) -> SoundEncoder:
         return _Mp3()
     if name in _MUXED:
         return _Muxed(*_MUXED[name])
-    known = ", ".join(CONTENT_TYPES)
+    known = ", ".join(FORMATS)
     raise Refused(f"There is no such format; there are {known}.", "response_format", "invalid_value")
 
 

@@ -7,38 +7,13 @@ from typing import Final, Literal
 import msgspec
 from msgspec import Struct
 
+from switchboard.core import capabilities
+
 #: The module that workers run.
 MODULE: Final = "switchboard.providers.offline.studio"
 
-#: Formats of speech, and their content types.
-CONTENT_TYPES: Final = {
-    "mp3": b"audio/mpeg",
-    "opus": b"audio/ogg",
-    "aac": b"audio/aac",
-    "flac": b"audio/flac",
-    "wav": b"audio/wav",
-    "pcm": b"audio/pcm",
-}
-
 #: The names of voices, which are OpenAI's.
-VOICES: Final = (
-    "alloy",
-    "ash",
-    "ballad",
-    "cedar",
-    "coral",
-    "echo",
-    "fable",
-    "marin",
-    "nova",
-    "onyx",
-    "sage",
-    "shimmer",
-    "verse",
-)
-
-#: Characters that are spoken in one job, at most; OpenAI's limit.
-MOST_TEXT: Final = 4096
+VOICES: Final = tuple(sorted(capabilities.VOICES))
 
 
 class Speak(Struct, tag_field="job", tag="speak"):
@@ -79,12 +54,15 @@ class Transcribe(Struct, tag_field="job", tag="transcribe"):
 class Draw(Struct, tag_field="job", tag="draw"):
     """Draw `n` cards with `prompt` on them; `size` is WIDTHxHEIGHT in pixels, "" or "auto" a square of 1024.
 
-    The answer is one JSON object, OpenAI's list of images.
+    The answer is one JSON object, OpenAI's list of images; or if `stream` OpenAI's events, for each card `partials` of type
+    ``image_generation.partial_image`` and one ``image_generation.completed``, and ``[DONE]`` in the end.
     """
 
     prompt: str
     size: str = ""
     n: int = 1
+    stream: bool = False
+    partials: int = 0
 
 
 Job = Speak | Transcribe | Draw

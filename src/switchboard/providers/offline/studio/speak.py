@@ -12,8 +12,9 @@ import numpy as np
 import soxr
 from msgspec import Struct
 
+from switchboard.dialects.openai_speech import LONGEST
 from switchboard.providers.offline.studio.encode import RATE
-from switchboard.providers.offline.studio.jobs import MOST_TEXT, VOICES, Refused, Speak
+from switchboard.providers.offline.studio.jobs import VOICES, Refused, Speak
 
 # espeak-ng's speak_lib.h
 _SYNCHRONOUS: Final = 2  # AUDIO_OUTPUT_SYNCHRONOUS
@@ -89,8 +90,8 @@ class Speaker:
             raise Refused(f"There is no such voice; there are {', '.join(VOICES)}.", "voice", "invalid_value")
         if not 0.25 <= job.speed <= 4.0:
             raise Refused("The speed is from 0.25 to 4.", "speed", "invalid_value")
-        if len(job.input) > MOST_TEXT:
-            raise Refused(f"The input has more than {MOST_TEXT} characters.", "input", "string_above_max_length")
+        if len(job.input) > LONGEST:
+            raise Refused(f"The input has more than {LONGEST} characters.", "input", "string_above_max_length")
         text = _CONTROLS.sub(" ", job.input)
         if not text.strip():
             raise Refused("There is nothing to say.", "input", "string_below_min_length")

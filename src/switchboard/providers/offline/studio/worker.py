@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from switchboard.dialects.openai_speech import FORMATS
 from switchboard.net.line import Line
 from switchboard.providers.offline.studio import jobs
-from switchboard.providers.offline.studio.jobs import CONTENT_TYPES, Draw, Refused, Speak, Transcribe
+from switchboard.providers.offline.studio.jobs import Draw, Refused, Speak, Transcribe
 
 if TYPE_CHECKING:  # they take their time, and each is loaded when it is needed first
     from switchboard.providers.offline.studio.listen import Listener
@@ -102,7 +103,7 @@ class _Worker:
 
         encoder = encoder_for(job.response_format)
         utterance = self._speaker.prepare(job)
-        self._line.head(200, {b"content-type": CONTENT_TYPES[job.response_format]})
+        self._line.head(200, {b"content-type": FORMATS[job.response_format]})
 
         def out(samples: bytes) -> None:
             if data := encoder.feed(samples):
@@ -113,9 +114,16 @@ class _Worker:
             self._line.send(b"D", rest)
 
     def _draw(self, job: Draw) -> None:
-        from switchboard.providers.offline.studio.draw import cards
+        from switchboard.providers.offline.studio.draw import cards, streamed
 
-        drawn = cards(job)  # refused before anything is said
+        if job.stream:
+            events = streamed(job)  # refused before anything is said
+            self._line.head(200, {b"content-type": b"text/event-stream"})
+            for event in events:
+                self._line.send(b"D", b"data: %b\n\n" % event)
+            self._line.send(b"D", b"data: [DONE]\n\n")
+            return
+        drawn = cards(job)
         self._line.head(200, {b"content-type": b"application/json"})
         self._line.send(b"D", drawn)
 

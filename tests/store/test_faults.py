@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -99,6 +99,7 @@ async def test_a_server_that_dies_is_noticed_and_found_again(server: PostgresSer
     async with opened(server.create()) as database, stalls() as stalled:
         assert await database.wait_ready(5)
         written = 0
+        kinds = set()
 
         async def write() -> None:
             nonlocal written
@@ -108,7 +109,7 @@ async def test_a_server_that_dies_is_noticed_and_found_again(server: PostgresSer
                 try:
                     written += await _add(database, f"{id(asyncio.current_task())} {n}")
                 except StoreError as e:
-                    assert e.kind is Kind.UNAVAILABLE
+                    kinds.add(e.kind)
                     await asyncio.sleep(0.02)
 
         writers = [asyncio.create_task(write()) for _ in range(6)]
@@ -126,6 +127,7 @@ async def test_a_server_that_dies_is_noticed_and_found_again(server: PostgresSer
         for task in writers:
             task.cancel()
         await asyncio.gather(*writers, return_exceptions=True)
+        assert kinds == {Kind.UNAVAILABLE}
         assert await _count(database) >= written  # whose answer was lost may be there; what was answered is
     assert stalled[0] < 0.25
 
@@ -154,6 +156,53 @@ async def test_a_restart_between_two_transactions_goes_unseen(server: PostgresSe
         assert await _count(database) == 2
 
 
+async def test_a_server_that_stands_still_is_noticed(server: PostgresServer) -> None:
+    async with opened(server.create(), connections=2) as database, stalls() as stalled:
+        assert await database.wait_ready(5)
+        server.freeze()
+        try:
+            for _ in range(400):
+                if not database.ready:
+                    break
+                await asyncio.sleep(0.02)
+            assert not database.ready
+            assert (await _fails(database, "a")).kind is Kind.UNAVAILABLE
+        finally:
+            server.thaw()
+        assert await database.wait_ready(5)
+        assert await _add(database, "a") == 1
+    assert stalled[0] < 0.25
+
+
+async def test_closing_does_not_wait_for_a_server_that_stands_still(server: PostgresServer) -> None:
+    async with opened(server.create(), connections=1) as database:
+        assert await database.wait_ready(5)
+        server.freeze()
+        try:
+            adding = asyncio.create_task(_add(database, "a"))
+            await asyncio.sleep(0.1)
+            began = time.monotonic()
+            await database.close(timeout=0.2)
+            assert time.monotonic() - began < 2
+            with pytest.raises(StoreError):
+                await adding
+        finally:
+            server.thaw()
+
+
+async def test_an_address_that_never_answers_does_not_hold_up_requests() -> None:
+    listening = await asyncio.start_server(lambda r, w: None, "127.0.0.1", 0)
+    port = listening.sockets[0].getsockname()[1]
+    async with opened(f"postgresql://u@127.0.0.1:{port}/d") as database:
+        began = time.monotonic()
+        assert (await _fails(database, "a")).kind is Kind.UNAVAILABLE
+        assert time.monotonic() - began < 5
+        began = time.monotonic()
+        assert (await _fails(database, "a")).kind is Kind.UNAVAILABLE
+        assert time.monotonic() - began < 0.2
+    listening.close()
+
+
 async def test_a_row_that_another_holds_is_waited_for_two_seconds(server: PostgresServer) -> None:
     import psycopg
 
@@ -170,7 +219,9 @@ async def test_a_row_that_another_holds_is_waited_for_two_seconds(server: Postgr
     assert stalled[0] < 0.25
 
 
-async def test_a_file_that_another_process_holds_is_waited_for_two_seconds(file: Path) -> None:
+@contextmanager
+def held(file: Path) -> Iterator[None]:
+    """Another process holds the file for three seconds from now."""
     program = (
         "import sqlite3, sys, time\n"
         "db = sqlite3.connect(sys.argv[1], isolation_level=None)\n"
@@ -179,24 +230,27 @@ async def test_a_file_that_another_process_holds_is_waited_for_two_seconds(file:
         "time.sleep(3)\n"
         "db.execute('COMMIT')\n"
     )
-    async with opened(f"sqlite:///{file}") as database:
-        assert await database.wait_ready(5)
-        holder = subprocess.Popen([sys.executable, "-c", program, str(file)], stdout=subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-c", program, str(file)], stdout=subprocess.PIPE) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()
-        began = time.monotonic()
-        async with stalls() as stalled:
-            first, second, reading = await asyncio.gather(
-                _fails(database, "a"), _fails(database, "b"), _count(database)
-            )
-            # who came at the same time does not wait two seconds more for it
-            assert 1.8 < time.monotonic() - began < 2.8
-            assert (first.kind, second.kind, reading) == (Kind.LOCKED, Kind.LOCKED, 0)
-            assert database.ready
-            assert await _add(database, "c") == 1  # this one waits for the rest of the three seconds
-        assert stalled[0] < 0.25
-        holder.wait(5)
-        holder.stdout.close()
+        yield
+
+
+async def test_a_file_that_another_process_holds_is_waited_for_two_seconds(file: Path) -> None:
+    async with opened(f"sqlite:///{file}") as database:
+        assert await database.wait_ready(5)
+        with held(file):
+            began = time.monotonic()
+            async with stalls() as stalled:
+                first, second, reading = await asyncio.gather(
+                    _fails(database, "a"), _fails(database, "b"), _count(database)
+                )
+                # who came at the same time does not wait two seconds more for it
+                assert 1.8 < time.monotonic() - began < 2.8
+                assert (first.kind, second.kind, reading) == (Kind.LOCKED, Kind.LOCKED, 0)
+                assert database.ready
+                assert await _add(database, "c") == 1  # this one waits for the rest of the three seconds
+            assert stalled[0] < 0.25
 
 
 async def test_a_full_disk_is_named_and_got_over(file: Path) -> None:
@@ -218,33 +272,33 @@ async def test_a_full_disk_is_named_and_got_over(file: Path) -> None:
         assert await _count(database) == before + 1
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="mounting takes root")
-async def test_a_disk_that_is_really_full_is_got_over(tmp_path: Path, sqlite_template: Path) -> None:
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A folder with room for 2 MB."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)], check=False)
-    if mounted.returncode != 0:
-        pytest.skip("no mounting here")
-    try:
-        shutil.copy(sqlite_template, folder / "store.db")
-        async with opened(f"sqlite:///{folder}/store.db") as database:
-            assert await _add(database, "a") == 1
-            (folder / "ballast").write_bytes(bytes(1_000_000))
-            written, kinds = 1, set()
-            for n in range(1000):
-                try:
-                    written += await _add(database, f"{n} {'x' * 5000}")
-                except StoreError as e:
-                    kinds.add(e.kind)
-                    if len(kinds) > 1 or n > 600:
-                        break
-            assert kinds == {Kind.FULL}
-            (folder / "ballast").unlink()
-            assert await database.wait_ready(5), database.trouble
-            assert await _count(database) == written
-            assert await _add(database, "b") == 1
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
+    if os.geteuid() != 0 or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder]).returncode:
+        pytest.skip("nothing can be mounted here")
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+async def test_a_disk_that_is_really_full_is_got_over(small: Path, sqlite_template: Path) -> None:
+    shutil.copy(sqlite_template, small / "store.db")
+    async with opened(f"sqlite:///{small}/store.db") as database:
+        assert await _add(database, "a") == 1
+        (small / "ballast").write_bytes(bytes(1_000_000))
+        written, kinds = 1, set()
+        for n in range(300):
+            try:
+                written += await _add(database, f"{n} {'x' * 5000}")
+            except StoreError as e:
+                kinds.add(e.kind)
+        assert kinds == {Kind.FULL}
+        assert database.ready
+        (small / "ballast").unlink()
+        assert await _add(database, "b") == 1
+        assert await _count(database) == written + 1
 
 
 async def test_a_file_that_was_replaced_is_not_written_to(file: Path, sqlite_template: Path) -> None:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.anyio
 
 async def _begin(
     voice: VoiceSessions,
-    id: str,
+    name: str,
     *,
     owner: str = "o",
     user: str = "ann",
@@ -27,7 +27,7 @@ async def _begin(
     boot: str = "b1",
     lease: int = 500,
 ) -> bool:
-    return await voice.connect(id, owner, user, profile, at=at, expires=expires, boot=boot, lease=lease)
+    return await voice.connect(name, owner, user, profile, at=at, expires=expires, boot=boot, lease=lease)
 
 
 async def test_a_browser_s_session_lasts_until_it_expires(database: Database) -> None:

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,31 @@ class PostgresServer:
         """Have it die without a word, all of its processes."""
         self._end(signal.SIGKILL)
 
-    def _end(self, how: signal.Signals) -> None:
+    def freeze(self) -> None:
+        """Have it stand still, all of its processes: connections stay, and nothing answers."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Have it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, how: signal.Signals) -> None:
         if self._process is None:
             return
         pid = self._process.pid
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split() if how is signal.SIGKILL else []
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         self._process.send_signal(how)
         for child in children:
-            os.kill(int(child), how)
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.kill(int(child), how)
+
+    def _end(self, how: signal.Signals) -> None:
+        if self._process is None:
+            return
+        if how is signal.SIGKILL:
+            self._signal(how)
+        else:
+            self._process.send_signal(how)
         self._process.wait(20)
         self._process = None
 

@@ -23,7 +23,7 @@ from switchboard.core.errors import Problem
 from switchboard.core.types import Operation, header
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.identity import Doors
-from switchboard.engine.jwks import KeySets, VerifiedTokens, through
+from switchboard.engine.jwks import KeySets, through
 from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
@@ -130,15 +130,12 @@ class Application:
         self.registry.every_tick(self._tick)
 
     def _make_doors(self, settings: Settings) -> Doors:
-        storage, tokens = self.storage, VerifiedTokens()
-        keysets = KeySets(through(self._pool(None)), tokens.forget)
-        return Doors(
-            Failures(settings.auth.failures_per_minute),
-            None if storage is None else storage.keyring,
-            keysets,
-            tokens,
-            None if storage is None else storage.page_sessions,
-        )
+        storage = self.storage
+        doors = Doors(Failures(settings.auth.failures_per_minute))
+        doors.keysets = KeySets(through(self._pool(None)), doors.keys_changed)
+        if storage is not None:
+            doors.keyring, doors.sessions = storage.keyring, storage.page_sessions
+        return doors
 
     def _make_traces(self, settings: Settings) -> Traces | None:
         if settings.traces.endpoint is None:

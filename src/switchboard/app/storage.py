@@ -44,7 +44,7 @@ class Storage:
         self.sessions = WebSessions(self.database)
         self.seeded = False
         self._tasks: list[asyncio.Task[None]] = []
-        secret = secret_of(settings)
+        secret = _secret_or_other(settings)
         tls = settings.tls.certificate is not None or (settings.public_url or "").startswith("https:")
         self.keyring = KeyRing(self.keys, secret)
         self.page_sessions = PageSessions(self.sessions, secret, tls=tls)
@@ -132,16 +132,19 @@ def floors(spent: list[Spent], at: float) -> list[Change]:
 
 
 def secret_of(settings: Settings) -> bytes:
-    """What keys are hashed and cookies signed with: as set, else from a file in the data folder, which is made where there is none."""
+    """What keys are hashed and cookies signed with: as set, else from a file in the data folder, which is made where there is none.
+    Raises `OSError`."""
     if settings.auth.secret is not None:
         return settings.auth.secret.get_secret_value().encode()
-    path = data_folder(settings) / "secret"
+    return _read_or_make(data_folder(settings) / "secret")
+
+
+def _secret_or_other(settings: Settings) -> bytes:
     try:
-        return _read_or_make(path)
+        return secret_of(settings)
     except OSError as e:
-        _log.warning(
-            "the secret in %s cannot be kept (%s): API keys and cookies end with this process", path, e.strerror
-        )
+        folder = data_folder(settings)
+        _log.warning("no secret can be kept in %s (%s): API keys are not known, cookies end with this process", folder, e)
         return secrets.token_bytes(32)
 
 

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, get_args
 import typer
 
 from switchboard import __version__
+from switchboard.cli import kept
 
 program = typer.Typer(
     name="switchboard",
@@ -27,6 +28,10 @@ config_commands = typer.Typer(
 program.add_typer(config_commands, name="config")
 providers_commands = typer.Typer(help="Look at the providers.", no_args_is_help=True, rich_markup_mode=None)
 program.add_typer(providers_commands, name="providers")
+program.add_typer(kept.keys, name="keys")
+program.command("usage")(kept.usage)
+program.add_typer(kept.data, name="data")
+program.add_typer(kept.db, name="db")
 
 Host = Annotated[str | None, typer.Option(help="The address to listen on.", show_default="127.0.0.1")]
 Port = Annotated[int | None, typer.Option(help="The port to listen on.", show_default="8000")]

@@ -20,6 +20,7 @@ import uvloop
 
 from switchboard import __version__
 from switchboard.app import Application, secrets_of
+from switchboard.app.storage import Storage
 from switchboard.cli.live import LiveSettings
 from switchboard.cli.run_file import RunFile, data_folder
 from switchboard.cli.settings import read
@@ -84,7 +85,7 @@ async def _serve(
     sources: Sources,
     listener: socket.socket,
 ) -> int:
-    app = Application(settings, log)
+    app = Application(settings, log, storage=Storage(settings))
     live = LiveSettings(app, flags, config, sources)
     server = Server(_server_config(app, settings), app, settings, lambda: _ready(app, live, sources))
     try:

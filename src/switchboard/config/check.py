@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from switchboard.config.tree import Callers, Chat, Cors, ProfileSettings, ProviderSettings, Settings
 from switchboard.net.address import is_loopback
 from switchboard.policy.jwk_set import FAMILIES
+from switchboard.policy.own_check import load
 from switchboard.policy.profile import LOCKABLE
 from switchboard.policy.routing import MODEL_NAME
 from switchboard.providers import Kind, kinds
@@ -97,6 +98,11 @@ def _callers(s: Settings, origin: Origin) -> list[str]:
                 out.append(f"{place}: with a secret, algorithms are HS256, HS384 or HS512 only")
             elif issuer.secret is None and shared:
                 out.append(f"{place}: {shared[0]} needs a secret, and with a secret there are no public keys")
+        if section.validate_with is not None:
+            try:
+                load(section.validate_with)
+            except ValueError as e:
+                out.append(f"{origin((*path, 'validate'))}: {str(e).removeprefix('auth.validate: ')}")
     if s.auth.public and (s.limits.address.requests_per_minute is None or not identified(s)):
         out.append(
             f"{origin(('auth', 'public'))}: what is open to everybody needs a limit for each address: "

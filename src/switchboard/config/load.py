@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import re
+import sys
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path as FilePath
@@ -103,10 +104,18 @@ def load(
         sources.set(path, value, f"--{path[-1].replace('_', '-')}")
     settings = _validate(sources)
     if settings is not None:
+        _see_functions(FilePath(sources.file).parent if sources.file is not None else directory or FilePath.cwd())
         sources.complaints += check(settings, sources.origin)
     if sources.complaints or settings is None:
         raise SettingsError(list(dict.fromkeys(sources.complaints)))
     return settings, sources
+
+
+def _see_functions(folder: FilePath) -> None:
+    """Let Python find the functions that settings name (auth.validate) beside the settings file."""
+    path = str(folder.absolute())
+    if path not in sys.path:
+        sys.path.append(path)
 
 
 def _validate(sources: Sources) -> Settings | None:

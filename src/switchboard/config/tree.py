@@ -168,7 +168,7 @@ class Jwt(_Section):
         None, description="Where its public keys are; by default what the issuer's OpenID configuration says."
     )
     algorithms: Annotated[list[str], BeforeValidator(_one_or_many)] = Field(
-        ["RS256", "ES256"], description="Signatures that are accepted."
+        [], description="Signatures that are accepted; by default RS256 and ES256, or with a secret HS256."
     )
     secret: Key | None = Field(None, description="A shared secret, for HS256, HS384 or HS512, in place of public keys.")
     user_claim: str = Field("sub", description="The claim that names the user.")

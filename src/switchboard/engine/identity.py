@@ -6,8 +6,9 @@ import logging
 import time
 from collections.abc import Container, Coroutine, Mapping
 from typing import Any, Final
+from weakref import WeakSet
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
@@ -31,8 +32,13 @@ class Doors(Struct):
     failures: Failures
     keyring: KeyRing | None = None
     keysets: KeySets | None = None
-    tokens: VerifiedTokens | None = None
     sessions: PageSessions | None = None
+    verified: WeakSet[VerifiedTokens] = field(default_factory=WeakSet)  # of each profile apart: audiences differ
+
+    def keys_changed(self, issuer: str) -> None:
+        """What was found valid with the keys that `issuer` had is to be looked at again."""
+        for tokens in self.verified:
+            tokens.forget(issuer)
 
 
 class Identity:
@@ -61,6 +67,8 @@ class Identity:
         self._doors = doors
         self._keyring = doors.keyring if api_keys else None
         self._issuers = issuers or {}
+        self._tokens = VerifiedTokens()
+        doors.verified.add(self._tokens)
         self._own = own
         self._public = public
         self._origins = origins
@@ -136,11 +144,11 @@ class Identity:
         return found
 
     def _by_token(self, shown: bytes, head: RequestHead, peer: str) -> Found:
-        tokens, keysets = self._doors.tokens, self._doors.keysets
-        assert tokens is not None and keysets is not None
+        keysets = self._doors.keysets
+        assert keysets is not None
         at = time.time()
-        verified = tokens.get(shown, at)
-        if verified is None or not any(i.name == verified.issuer for i in self._issuers.values()):
+        verified = self._tokens.get(shown, at)
+        if verified is None:
             found = jwt.verify(shown, self._issuers, keysets.get, at)
             if isinstance(found, jwt.KeyNeeded):
                 return self._with_new_keys(found, shown, head, peer)
@@ -160,8 +168,7 @@ class Identity:
             raise self._refused(peer, f"a token: {found.reason}")
         if isinstance(found, jwt.KeyNeeded):
             raise self._refused(peer, "a token signed with a key that its issuer does not have")
-        assert self._doors.tokens is not None
-        self._doors.tokens.put(shown, found, time.time())
+        self._tokens.put(shown, found, time.time())
         return found
 
     def _user(self, verified: jwt.Verified) -> Caller:

@@ -13,8 +13,6 @@ from contextlib import suppress
 from queue import Empty, SimpleQueue
 from typing import Any
 
-_IDLE = 30.0  # seconds that a thread waits for its next job
-
 
 class Full(Exception):  # noqa: N818  not an error of anybody
     """There is no room for one more job, or the threads are closed."""
@@ -28,18 +26,20 @@ class _Job:
         self.result: asyncio.Future[tuple[Any, Exception | None]] = self.loop.create_future()
         self._call = function, arguments
 
-    def work(self) -> None:
-        """Make the call, in whichever thread."""
+    def work(self) -> tuple[Any, Exception | None]:
+        """Make the call, in whichever thread; gives what came of it."""
         if self.result.cancelled():  # whoever wanted it has gone; looking is safe from any thread
-            return
-        value, error = None, None
+            return None, None
         try:
-            value = self._call[0](*self._call[1])
+            return self._call[0](*self._call[1]), None
         except BaseException as e:
             # what would end the event loop, or be taken for a cancellation there, is an error like others
-            error = e if isinstance(e, Exception) else RuntimeError(type(e).__name__)
+            return None, e if isinstance(e, Exception) else RuntimeError(type(e).__name__)
+
+    def tell(self, outcome: tuple[Any, Exception | None]) -> None:
+        """Tell whoever waits in the event loop."""
         with suppress(RuntimeError):  # the loop is closed
-            self.loop.call_soon_threadsafe(self._tell, (value, error))
+            self.loop.call_soon_threadsafe(self._tell, outcome)
 
     def _tell(self, outcome: tuple[Any, Exception | None]) -> None:
         if not self.result.done():
@@ -47,9 +47,10 @@ class _Job:
 
 
 class Threads:
-    """At most `most` threads, begun when there is work and ended after half a minute without; at most `waiting` jobs wait."""
+    """At most `most` threads, begun when there is work and ended after `idle` seconds without; at most `waiting` jobs wait."""
 
-    def __init__(self, most: int, waiting: int, name: str) -> None:
+    def __init__(self, most: int, waiting: int, name: str, *, idle: float = 30.0) -> None:
+        self._idle = idle
         self._most = most
         self._waiting = waiting
         self._name = name
@@ -86,7 +87,7 @@ class Threads:
     def _work(self) -> None:
         while True:
             try:
-                job = self._jobs.get(timeout=_IDLE)
+                job = self._jobs.get(timeout=self._idle)
             except Empty:
                 job = None
             if job is None:
@@ -95,8 +96,8 @@ class Threads:
                         self._alive -= 1
                         return
                 continue
-            try:
-                job.work()
-            finally:
-                with self._lock:
-                    self._busy -= 1
+            outcome = job.work()
+            with self._lock:  # before anybody hears of it, and comes with the next job
+                self._busy -= 1
+            job.tell(outcome)
+            del job, outcome  # not kept while it waits for another

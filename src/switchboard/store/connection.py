@@ -43,10 +43,10 @@ class Link(Connection, Protocol):
         """Undo it. Raises nothing: where it cannot, the connection is of no more use."""
 
     def check(self) -> None:
-        """See whether the database is still there."""
+        """See whether the database is still there; takes some seconds at most."""
 
     def interrupt(self) -> None:
-        """Break off what runs; from any thread."""
+        """Break off what runs, also where the database does not answer any more; from any thread, raises nothing."""
 
     def close(self) -> None:
         """Let go of it. Raises nothing."""

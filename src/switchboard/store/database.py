@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+#: Seconds that a transaction may take, its time in the queue included.
+LONGEST: Final = 15.0
+
 #: Transactions that may wait for each of writing and reading.
 QUEUE: Final = 1000
 
@@ -74,13 +77,19 @@ class Database:
         """Run `work` on one of the threads, as one transaction; what it gives. Where it raises, nothing was changed.
 
         Without `write` it may only read. Who is cancelled while it runs does not stop it: it is then either done or
-        undone, whole. Raises `StoreError`, and whatever `work` raises itself.
+        undone, whole. Raises `StoreError`, and whatever `work` raises itself; after `LONGEST` seconds at the latest.
         """
         if not self._started:
             raise StoreError(Kind.UNAVAILABLE, "the store is not started")
         job = Job(work, write)
-        self._lanes[0 if write else -1].put(job)
-        result: T = await job.future
+        lane = self._lanes[0 if write else -1]
+        lane.put(job)
+        try:
+            async with asyncio.timeout(LONGEST):
+                result: T = await job.future
+        except TimeoutError:
+            lane.give_up(job)
+            raise StoreError(Kind.BUSY, f"the database did not answer in {LONGEST:.0f} seconds") from None
         return result
 
     async def close(self, timeout: float = 5.0) -> None:

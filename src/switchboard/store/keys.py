@@ -85,6 +85,11 @@ class Keys:
 
         return await self._database.run(work, write=True)
 
+    async def expire(self, id: str, at: int) -> bool:  # noqa: A002  the column's name
+        """Have a key end at `at`, if it does not end before; whether it does now."""
+        sql = "UPDATE api_keys SET expires = ? WHERE id = ? AND (expires IS NULL OR expires > ?)"
+        return await self._database.run(lambda db: db.change(sql, (at, key(id), at)) == 1, write=True)
+
     async def touch(self, id: str, at: int) -> bool:  # noqa: A002  the column's name
         """The key was used at `at`; whether that was written, which it is at most once a minute."""
         if at - self._touched.get(id, -TOUCH) < TOUCH:

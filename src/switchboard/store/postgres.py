@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import socket
 import threading
 from collections.abc import Iterable, Sequence
+from time import monotonic
 from typing import Any, Final
 
 import psycopg
@@ -16,7 +20,7 @@ from switchboard.store.urls import masked
 #: Seconds for a connection to be made.
 CONNECT: Final = 3
 #: Milliseconds that a statement may take, and may wait for a lock.
-STATEMENT: Final = 30_000
+STATEMENT: Final = 10_000
 LOCK: Final = 2_000
 
 _OPTIONS: Final = {
@@ -88,12 +92,25 @@ class PostgresLink:
             self.close()
 
     def check(self) -> None:
-        self._db.execute("SELECT 1")
+        # by hand, for psycopg waits without end for a server that stands still
+        server, end = self._db.pgconn, monotonic() + CONNECT
+        server.send_query(b"")
+        server.flush()
+        waiting = select.poll()
+        waiting.register(server.socket, select.POLLIN)
+        while server.is_busy():
+            if not waiting.poll(max(0.0, end - monotonic()) * 1000):
+                raise StoreError(Kind.UNAVAILABLE, "PostgreSQL: the server does not answer")
+            server.consume_input()
+        while server.get_result() is not None:
+            pass
 
     def interrupt(self) -> None:
+        # the server sees that its client is gone, and gives up what it does; asking it to would need its answer
         try:
-            self._db.cancel_safe(timeout=1.0)
-        except psycopg.Error:  # it is gone, and what ran with it
+            with socket.socket(fileno=os.dup(self._db.fileno())) as way:
+                way.shutdown(socket.SHUT_RDWR)
+        except (OSError, psycopg.Error):  # it is closed already
             return
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ NO_ERROR: Final = frozenset({Outcome.COMPLETE, Outcome.CLIENT_LEFT, Outcome.CLIE
 _MOST: Final = 2**53  # of any number of one row: sums of a thousand of them fit into 64 bits
 _REMEMBERED: Final = 24 * 3600 * 1000  # milliseconds for which a batch is known, so that it is not counted again
 _PAGE: Final = 2000
+_LIMIT: Final = f"LIMIT {_PAGE})"
 _COLUMNS: Final = (
     "at, request_id, caller, user_label, profile, provider, model, dialect, status, outcome, tokens_in, tokens_out,"
     " cached, estimated, characters, seconds_ms, images, cost_nano, duration_ms"
@@ -231,14 +232,14 @@ class UsageLog:
             "SELECT day, profile, provider, model,", ", ".join(_SUMS), "FROM usage_days WHERE caller = ?"
         )
 
-        def work(db: Connection) -> int:
-            gone = db.change("DELETE FROM usage_rows WHERE user_label = ? OR caller = ?", (who, who))
+        def forget_name(db: Connection) -> None:
             mine = db.rows(of_days, (who,))
             db.many(_ADD, [(r[0], r[1], "", *r[2:]) for r in sorted(mine)])
             db.change("DELETE FROM usage_days WHERE caller = ?", (who,))
-            return gone
 
-        return await self._database.run(work, write=True)
+        gone = await self._delete("user_label = ? OR caller = ?", (who, who))
+        await self._database.run(forget_name, write=True)
+        return gone
 
     async def export(self, user: str) -> AsyncIterator[UsageRow]:
         """The rows of a user (as for `erase`), in the order in which they were written."""
@@ -259,24 +260,23 @@ class UsageLog:
             after = rows[-1][-1]
 
     async def prune(self, before: int) -> int:
-        """Forget rows of before `before` (milliseconds), not the days' sums; how many. Goes in small steps, so that others
-        get their turn."""
-        sql = statement(
-            "DELETE FROM usage_rows WHERE number IN (SELECT number FROM usage_rows WHERE at < ? ORDER BY at LIMIT",
-            str(_PAGE),
-            ")",
-        )
-        total = 0
-        while True:
-            gone = await self._database.run(lambda db: db.change(sql, (before,)), write=True)
-            total += gone
-            if gone < _PAGE:
-                return total
+        """Forget rows of before `before` (milliseconds), not the days' sums; how many."""
+        return await self._delete("at < ?", (before,))
 
     async def prune_days(self, before_day: int) -> int:
         """Forget sums of the days before `before_day` (``20260131``); how many."""
         sql = "DELETE FROM usage_days WHERE day < ?"
         return await self._database.run(lambda db: db.change(sql, (before_day,)), write=True)
+
+    async def _delete(self, which: str, values: tuple[Value, ...]) -> int:
+        """Delete rows in small steps, so that others get their turn; how many."""
+        sql = statement("DELETE FROM usage_rows WHERE number IN (SELECT number FROM usage_rows WHERE", which, _LIMIT)
+        total = 0
+        while True:
+            gone = await self._database.run(lambda db: db.change(sql, values), write=True)
+            total += gone
+            if gone < _PAGE:
+                return total
 
 
 def _narrowed(where: str, caller: str | None, profile: str | None) -> tuple[str, list[Value]]:

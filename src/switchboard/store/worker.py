@@ -127,6 +127,12 @@ class Lane:
         """Whether nothing new is taken."""
         return self._closing
 
+    def give_up(self, job: Job) -> None:
+        """Nobody waits for `job` any more, for it takes too long: break it off."""
+        for worker in self._workers:
+            if worker.job is job and (link := worker.link) is not None:
+                link.interrupt()
+
     def close(self) -> None:
         """Take nothing new; the threads end when nothing is left."""
         with self._wake:
@@ -152,6 +158,7 @@ class Worker:
 
     def __init__(self, lane: Lane, first: bool, ended: Future[None]) -> None:
         self.link: Link | None = None
+        self.job: Job | None = None  # that it is at
         self._lane = lane
         self._first = first
         self._ended = ended
@@ -194,7 +201,9 @@ class Worker:
                 except Exception as e:
                     self._lost(self._meaning(e))
             elif not job.future.cancelled():
+                self.job = job
                 self._do(link, job)
+                self.job = None
         return False
 
     def _do(self, link: Link, job: Job) -> None:

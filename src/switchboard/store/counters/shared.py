@@ -91,7 +91,8 @@ class SharedCounters:
                     used[i] += amount
                     table.words[self._cell(place, now)] += amount
                 if twice:
-                    used = [self._look(p, now)[0] for p in places]
+                    seen = [self._look(p, now) for p in places]
+                    used, resets = [n for n, _ in seen], [r for _, r in seen]
         finally:
             table.unlock()
         return Taken(refused, used, resets, now)

@@ -269,7 +269,7 @@ class Application:
             redirect_slashes=False,  # a redirect would be built from the host header
         )
         app.include_router(operations.router(self.state, self.metrics, lambda: self.runtime.catalog, self._endpoints))
-        app.include_router(access_key_service.router(Doorkeeper(self._keys, self._token_seconds)))
+        app.include_router(access_key_service.router(Doorkeeper(self._keys, self._lifetimes, self.doors.sessions)))
         if self.storage is not None:
             app.include_router(conversations.router(self._conversations, self.storage.usage))
         app.include_router(pages.router(self._document, lambda: self.address, self._answering))
@@ -288,8 +288,9 @@ class Application:
             return []
         return [r.kit.gate.identity.access for r in (routes, *routes.profiles.values())]
 
-    def _token_seconds(self) -> float:
-        return self.runtime.settings.auth.token_seconds
+    def _lifetimes(self) -> tuple[int, int]:
+        auth = self.runtime.settings.auth
+        return auth.token_seconds, auth.session_seconds
 
     def _answering(self) -> tuple[str, str]:
         profile = self.runtime.profile

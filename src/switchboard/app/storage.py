@@ -144,7 +144,9 @@ def _secret_or_other(settings: Settings) -> bytes:
         return secret_of(settings)
     except OSError as e:
         folder = data_folder(settings)
-        _log.warning("no secret can be kept in %s (%s): API keys are not known, cookies end with this process", folder, e)
+        _log.warning(
+            "no secret can be kept in %s (%s): API keys are not known, cookies end with this process", folder, e
+        )
         return secrets.token_bytes(32)
 
 

@@ -13,6 +13,7 @@ _SECRETS: Final = re.compile(
     r"(?i)\b(?:sk|pk|rk|ek|sb|xai|gsk|hf|key|api[-_]?key)[-_][A-Za-z0-9*_\-]{6,}"  # keys with a known beginning
     r"|\bbearer\s+[A-Za-z0-9._~+/=\-]{6,}"
     r"|\bsbt_[A-Za-z0-9_.\-]{6,}"  # tokens of our own
+    r"|\bv1\.[A-Za-z0-9_-]{22}\.\d+\.[A-Za-z0-9_-]{43}"  # the page's cookie
     r"|\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+\.[A-Za-z0-9_\-]*"  # a JWT
 )
 _URL: Final = re.compile(r"(?i)\b(?:https?|wss?)://(?:\[[^\]\s]*\])?[^\s\"'<>)\]}]*")

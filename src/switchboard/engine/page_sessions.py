@@ -28,8 +28,8 @@ class PageSessions:
 
     def shown(self, head: RequestHead) -> bytes | None:
         """The cookie that a request shows, None where it shows none of ours."""
-        sent = head.headers.get(b"cookie")
-        return None if sent is None else cookies.sent(sent, tls=self.tls)
+        line = head.headers.get(b"cookie")
+        return None if line is None else cookies.sent(line, tls=self.tls)
 
     async def begin(self, caller: str, profile: str, seconds: int) -> Lines:
         """Log `caller` in; the header line that sets the cookie. Raises `Problem` (503, 507)."""
@@ -64,9 +64,9 @@ class PageSessions:
             self._known.popitem(last=False)
         return session.owner
 
-    async def end(self, head: RequestHead) -> Lines:
-        """Log out; the header line that takes the cookie away. Raises `Problem` (503)."""
-        cookie = self.shown(head)
+    async def end(self, line: bytes) -> Lines:
+        """Log out who sends the ``cookie`` header `line`; the header line that takes the cookie away. Raises `Problem` (503)."""
+        cookie = cookies.sent(line, tls=self.tls)
         name = None if cookie is None else self._signer.read(cookie, time.time())
         if name is not None:
             self._known.pop(name, None)

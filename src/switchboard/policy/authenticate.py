@@ -34,6 +34,7 @@ class AccessKeys:
     """One or several access keys of a `profile`, any of which opens every surface, and the tokens that stand for them."""
 
     def __init__(self, keys: Sequence[str], *, profile: str = "default", act_as: bool = False) -> None:
+        self.profile = profile
         self._keys = [k.encode() for k in keys]
         self._tokens = Tokens(self._keys, profile)
         self._admitted: dict[bytes, Caller] = {}  # by the whole header, and only what was right
@@ -73,6 +74,11 @@ class AccessKeys:
             if hmac.compare_digest(shown, key):
                 found = i
         return found
+
+    def holder(self, key: bytes) -> Caller | None:
+        """Whose access key `key` is."""
+        index = self._index(key)
+        return None if index is None else self._callers[index]
 
     def token(self, key: bytes, expires: int) -> str | None:
         """A token that stands for `key` until `expires` (seconds since the epoch); None where it is no key of ours."""

@@ -23,7 +23,7 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 #: Bytes that may wait for a slow client before the upstream is asked to hold on.
 _HIGH_WATER: Final = 64 * 1024
 #: Paths that ask for no key, whatever identity is set.
-_OPEN: Final = frozenset({"/", "/auth", "/api/status", "/api/v1/status", "/favicon.ico"})
+_OPEN: Final = frozenset({"/", "/auth", "/auth/session", "/api/status", "/api/v1/status", "/favicon.ico"})
 
 
 class _Outbox:

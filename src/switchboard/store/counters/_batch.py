@@ -140,9 +140,10 @@ def _op(entry: Entry) -> tuple[str, Iterable[tuple[Any, ...]]]:
     return "L", [("h", _key(key)) for key in entry.keys]
 
 
-def _changes(changes: Sequence[Change]) -> list[tuple[str, bytes, int, int]]:
+def _changes(changes: Sequence[Change]) -> list[tuple[str, str, int, int]]:
     return [(_KINDS[c.window], _key(c.key), c.amount, start(c.window, c.at)) for c in changes]
 
 
-def _key(key: str) -> bytes:
-    return key.encode("utf-8", "surrogatepass")
+def _key(key: str) -> str:
+    """`key` as msgpack can carry it; the scripts of Redis know none of its types but text."""
+    return key if key.isascii() else key.encode("utf-8", "backslashreplace").decode()

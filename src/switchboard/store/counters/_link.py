@@ -101,6 +101,5 @@ class Patience:
 def reason(error: Exception) -> str:
     """How Redis failed, without anything of its URL."""
     if isinstance(error, ResponseError):
-        words = str(error).split(maxsplit=1)
-        return f"refuses what it is asked ({words[0][:40] if words else 'it does not say why'})"
+        return f"refuses what it is asked ({str(error)[:200]})"
     return f"cannot be reached ({type(error).__name__})"

@@ -104,6 +104,56 @@ async def test_who_is_cancelled_leaves_no_half_of_a_transaction(database: Databa
     assert await _names(database) == ["a", "b", "c"]
 
 
+async def test_of_those_that_wait_together_each_happens_by_itself(database: Database) -> None:
+    """They may share a commit; what fails in one of them is not the others' business."""
+
+    def work(n: int, db: Connection) -> int:
+        db.change(ADD, (f"{n:02}",))
+        if n % 5 == 0:
+            raise LookupError(f"{n}")
+        if n % 7 == 0:
+            db.change(ADD, (f"{n:02}",))
+        return n
+
+    begun, go = threading.Event(), threading.Event()
+
+    def block(db: Connection) -> None:
+        begun.set()
+        assert go.wait(5)
+
+    blocking = asyncio.create_task(database.run(block, write=True))
+    await asyncio.to_thread(begun.wait, 5)
+    tasks = [asyncio.create_task(database.run(partial(work, n), write=True)) for n in range(70)]
+    await asyncio.sleep(0)
+    tasks[3].cancel()
+    go.set()
+    await blocking
+    done = await asyncio.gather(*tasks, return_exceptions=True)
+    for n, each in enumerate(done):
+        if n == 3:
+            assert isinstance(each, asyncio.CancelledError)
+        elif n % 5 == 0:
+            assert isinstance(each, LookupError) and str(each) == f"{n}"
+        elif n % 7 == 0:
+            assert isinstance(each, StoreError) and each.kind is Kind.FAILED
+        else:
+            assert each == n
+    there = [f"{n:02}" for n in range(70) if n % 5 and n % 7]
+    assert [name for name in await _names(database) if name != "03"] == [name for name in there if name != "03"]
+
+
+async def test_what_takes_too_long_is_broken_off(url: str) -> None:
+    database = Database.open(url, connections=1, longest=0.3)
+    database.start()
+    assert await database.wait_ready(5)
+    endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT COUNT(*) FROM n"
+    with pytest.raises(StoreError, match="did not answer") as e:
+        await database.run(lambda db: db.rows(endless), write=True)
+    assert e.value.kind is Kind.BUSY
+    assert await database.run(lambda db: db.change(ADD, ("a",)), write=True) == 1
+    await database.close()
+
+
 async def test_more_than_may_wait_is_refused_at_once(url: str) -> None:
     database = Database.open(url, connections=1, queue=3)
     database.start()

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from switchboard.core.counting import Change, Counters, Take, Taken, Window
 from switchboard.store.counters.local import LocalCounters
-from switchboard.store.counters.redis import RedisCounters
 from switchboard.store.counters.shared import SharedCounters
 
 KINDS = ("local", "shared", "redis")
@@ -38,10 +37,12 @@ async def counters_of(kind: str, clock: Clock, directory: Path, url: str) -> Asy
         counters = LocalCounters(clock=clock)
     elif kind == "shared":
         path = directory / f"counters-{secrets.token_hex(6)}"
-        SharedCounters.create(path, workers=4, slots=256)
+        SharedCounters.create(path, workers=4, slots=4096)
         counters = SharedCounters(path, worker=1, clock=clock)
         path.unlink()
     else:
+        from switchboard.store.counters.redis import RedisCounters  # takes a while
+
         prefix = f"test-{secrets.token_hex(6)}:"
         counters = RedisCounters(url, process="here", prefix=prefix, patience=5.0, clock=clock)
     try:

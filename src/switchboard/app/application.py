@@ -20,7 +20,7 @@ from switchboard.config.check import provider_type
 from switchboard.config.tree import Settings
 from switchboard.core.counting import Counters
 from switchboard.core.errors import Problem
-from switchboard.core.types import Operation, header
+from switchboard.core.types import Operation, header, header_pairs
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.identity import Doors
 from switchboard.engine.jwks import KeySets, through
@@ -36,7 +36,7 @@ from switchboard.policy.circuit import CircuitPolicy
 from switchboard.policy.failures import Failures
 from switchboard.policy.retry import RetryPolicy
 from switchboard.providers.offline.studio import jobs
-from switchboard.shell.asgi import AsgiShell, header_pairs, problem_of_status
+from switchboard.shell.asgi import AsgiShell, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
 from switchboard.store.counters.local import LocalCounters

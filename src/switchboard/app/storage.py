@@ -14,6 +14,7 @@ from typing import Final
 from switchboard.config.folder import data_folder, database_url
 from switchboard.config.tree import Settings
 from switchboard.core.counting import Change, Counters, Window
+from switchboard.engine.journal import Journals
 from switchboard.engine.keyring import KeyRing
 from switchboard.engine.page_sessions import PageSessions
 from switchboard.policy.quotas import caller_key, counter, profile_key
@@ -41,6 +42,7 @@ class Storage:
         self.writer = UsageWriter(self.usage)
         self.keys = Keys(self.database)
         self.conversations = Conversations(self.database)
+        self.journals = Journals()
         self.sessions = WebSessions(self.database)
         self.seeded = False
         self._tasks: list[asyncio.Task[None]] = []

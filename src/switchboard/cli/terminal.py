@@ -15,13 +15,12 @@ from switchboard.config.tree import Settings
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import Event, Failed
 from switchboard.core.ports import Context, Flow, UpstreamSink
-from switchboard.core.types import Call, Headers, Lines, RequestHead
+from switchboard.core.types import Call, Headers, Lines, RequestHead, header_pairs
 from switchboard.dialects.openai_chat import OpenAIDecoder
 from switchboard.engine.exchange import Exchange
 from switchboard.net.dial import TcpDialer
 from switchboard.net.http import UpstreamPool
 from switchboard.providers.base import endpoint
-from switchboard.shell.asgi import header_pairs
 from switchboard.telemetry.logs import Log, Output
 
 PATH = "/v1/chat/completions"

@@ -364,6 +364,12 @@ def header(name: bytes, value: bytes) -> Lines:
     return b"%b: %b\r\n" % (name, value)
 
 
+def header_pairs(lines: Lines) -> list[tuple[bytes, bytes]]:
+    """Header lines as pairs of name and value."""
+    pairs = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
+    return [(name, value) for name, _, value in pairs]
+
+
 class Caller(Struct, frozen=True, gc=False):
     """Who asks. `id` is what limits, bills and ownership go by; `kind` is how they were known: "open", "access_key",
     "api_key", "jwt", "session" or "own".

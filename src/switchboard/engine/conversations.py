@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from switchboard.core.events import Answer, AnswerBuilder
 from switchboard.core.types import Caller, Generate, Lines
+from switchboard.engine.journal import Journals
 from switchboard.engine.storage import problem_of
 from switchboard.policy.conversation import merged, title_of
 from switchboard.policy.profile import Profile
@@ -24,7 +25,7 @@ _PATIENCE: Final = 2.0  # seconds that a client may wait for its conversation to
 class Turn:
     """One question in a conversation: `answer` gathers what is said, `told` are header lines for the client."""
 
-    __slots__ = ("afresh", "answer", "held", "id", "new", "owner", "profile", "told", "user")
+    __slots__ = ("afresh", "answer", "held", "id", "key", "new", "owner", "profile", "told", "user")
 
     def __init__(
         self, profile: str, owner: str, user: str, name: str, held: int, new: list[dict[str, Any]], *, afresh: bool
@@ -37,16 +38,18 @@ class Turn:
         self.new = new
         self.afresh = afresh
         self.answer = AnswerBuilder()
+        self.key = (profile, owner, name)
         self.told: Lines = b"x-switchboard-conversation: %b\r\n" % name.encode()
 
 
 class Conversations:
-    """Holds conversations in `repository`. `trusting`: who is not known may name conversations as they like, because nobody
+    """Holds conversations in `repository`, and the answers in them that go on without their client in `journals`. `trusting`: who is not known may name conversations as they like, because nobody
     is asked who they are here."""
 
-    def __init__(self, repository: Repository, *, trusting: bool) -> None:
+    def __init__(self, repository: Repository, journals: Journals, *, trusting: bool) -> None:
         self.repository = repository
         self._trusting = trusting
+        self.journals = journals
         self._keeping: set[asyncio.Task[None]] = set()
         self.lost = 0
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from switchboard.core.clock import now
 from switchboard.core.errors import CODES, Problem
-from switchboard.core.types import Caller, Envelope, Headers, Lines, RequestHead
+from switchboard.core.types import Caller, Envelope, Headers, Lines, RequestHead, header_pairs
 from switchboard.engine.exchange import Exchange
 from switchboard.shell.switch import Switch
 from switchboard.surface import problem as shapes
@@ -163,12 +163,6 @@ def _head(scope: Scope) -> RequestHead:
     return RequestHead(
         scope["method"], scope["path"], scope.get("query_string", b""), headers, peer, scope.get("scheme", "http")
     )
-
-
-def header_pairs(lines: Lines) -> list[tuple[bytes, bytes]]:
-    """Header lines as ASGI wants them."""
-    pairs = [line.partition(b": ") for line in lines.split(b"\r\n") if line]
-    return [(name, value) for name, _, value in pairs]
 
 
 async def _answer(send: Send, status: int, headers: Lines, body: bytes) -> None:

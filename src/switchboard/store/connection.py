@@ -36,6 +36,12 @@ class Link(Connection, Protocol):
     def begin(self, *, write: bool, patience: float) -> None:
         """Begin a transaction; where it has to wait for others, at most `patience` seconds."""
 
+    def mark(self) -> None:
+        """Remember this point of the transaction, in place of the one before."""
+
+    def undo(self) -> bool:
+        """Go back to the point that was marked. False: there is no transaction any more."""
+
     def commit(self) -> None:
         """Make it last."""
 
@@ -52,15 +58,15 @@ class Link(Connection, Protocol):
         """Let go of it. Raises nothing."""
 
 
-class Lanes(Protocol):
-    """How many threads a database gets, each with a connection of its own."""
+class Backend(Protocol):
+    """One of the databases, and how many threads it gets, each with a connection of its own."""
 
     writers: int
     readers: int  # 0: the writers read too
 
-
-class Backend(Lanes, Protocol):
-    """One of the databases."""
+    @property
+    def one_writer(self) -> bool:
+        """Whether nobody can write while another one does, so that writing is best done together."""
 
     def connect(self, *, write: bool) -> Link:
         """A connection to a database whose schema is this program's. Raises `StoreError` or the library's error."""

@@ -80,6 +80,15 @@ class PostgresLink:
         # a reader sees one state of all tables, as it does in SQLite
         self._db.execute("BEGIN" if write else "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
 
+    def mark(self) -> None:
+        self._db.execute("SAVEPOINT mark")
+
+    def undo(self) -> bool:
+        if self._db.closed:
+            return False
+        self._db.execute("ROLLBACK TO SAVEPOINT mark")
+        return True
+
     def commit(self) -> None:
         if self._db.execute("COMMIT").statusmessage != "COMMIT":
             raise StoreError(Kind.FAILED, "PostgreSQL: a statement had failed, nothing was stored")
@@ -131,6 +140,7 @@ class Postgres:
     """A server. Its schema is made and brought up by ``switchboard db upgrade``; until then the store is not ready."""
 
     readers = 0
+    one_writer = False
 
     def __init__(self, url: str, connections: int) -> None:
         self.writers = connections

@@ -64,6 +64,15 @@ class SqliteLink:
         self._db.execute(f"PRAGMA busy_timeout={int(patience * 1000)}")
         self._db.execute("BEGIN IMMEDIATE" if write else "BEGIN")
 
+    def mark(self) -> None:
+        self._db.execute("SAVEPOINT mark")
+
+    def undo(self) -> bool:
+        if not self._db.in_transaction:  # some errors, a full disk say, undo all of it
+            return False
+        self._db.execute("ROLLBACK TO mark")
+        return True
+
     def commit(self) -> None:
         self._db.execute("COMMIT")
 
@@ -96,6 +105,7 @@ class Sqlite:
 
     writers = 1
     readers = 2
+    one_writer = True
 
     def __init__(self, path: Path) -> None:
         self.path = path

@@ -19,6 +19,10 @@ RETRY: Final = 0.5
 IDLE: Final = 1.0
 #: Seconds that a transaction waits for others, its time in the queue included.
 PATIENCE: Final = 2.0
+#: Transactions that share a commit, where one thread writes: a commit waits for the disk.
+TOGETHER: Final = 32
+
+CLOSED: Final = "the store is closed"
 
 
 class Job:
@@ -58,12 +62,14 @@ class Lane:
         self.trouble = "the database is being opened"
         self.ended: list[Future[None]] = [Future() for _ in range(threads)]
         self._bound = bound
+        self._together = TOGETHER if write and backend.one_writer else 1
         self._jobs: deque[Job] = deque()
         lock = threading.Lock()
         self._wake = threading.Condition(lock)  # for those that are connected: a transaction waits
         self._changed = threading.Condition(lock)  # for those that are not: one is connected, or it is closing
         self._tried = False  # to connect: before, transactions wait for what comes of it
         self._closing = False
+        self.abandoned = False  # nothing is begun any more
         self._workers = [Worker(self, i == 0, ended) for i, ended in enumerate(self.ended)]
         self._threads = [
             threading.Thread(target=w.run, name=f"switchboard-{name}-{i}", daemon=True)
@@ -79,7 +85,7 @@ class Lane:
         """Have `job` done. Raises `StoreError` at once where it cannot be."""
         with self._wake:
             if self._closing:
-                raise StoreError(Kind.UNAVAILABLE, "the store is closed")
+                raise StoreError(Kind.UNAVAILABLE, CLOSED)
             if self._tried and not self.connected:
                 raise StoreError(Kind.UNAVAILABLE, self.trouble)
             if len(self._jobs) >= self._bound:
@@ -87,12 +93,19 @@ class Lane:
             self._jobs.append(job)
             self._wake.notify()
 
-    def take(self) -> Job | None:
-        """The next one; None where there was none for a while, or there will be none any more."""
+    def take(self) -> list[Job]:
+        """What is next: several where they may have one commit; nothing where none came for a while, or none will any more."""
         with self._wake:
             if not self._jobs and not self._closing:
                 self._wake.wait(IDLE)
-            return self._jobs.popleft() if self._jobs else None
+            return [self._jobs.popleft() for _ in range(min(self._together, len(self._jobs)))]
+
+    def put_back(self, jobs: list[Job]) -> list[Job]:
+        """Let those of `jobs` wait on whose patience is not at its end; the others."""
+        late = [job for job in jobs if monotonic() - job.at >= PATIENCE]
+        with self._wake:
+            self._jobs.extendleft(job for job in reversed(jobs) if job not in late)
+        return late
 
     def up(self) -> None:
         """One of the threads is connected."""
@@ -102,12 +115,13 @@ class Lane:
             self._changed.notify_all()
 
     def down(self, error: StoreError, *, was: bool) -> None:
-        """One of the threads is not connected; `was` it until now? What waits fails where none of them is."""
+        """One of the threads is not connected. `was` it until now, it will try to be at once, and what waits, waits for
+        that; where it has tried, and no other is connected, that fails."""
         with self._wake:
-            self._tried = True
             self.connected -= was
             self.trouble = str(error)
-            left = [] if self.connected else list(self._jobs)
+            self._tried = not was or self.connected > 0
+            left = [] if was or self.connected else list(self._jobs)
             if left:
                 self._jobs.clear()
         for job in left:
@@ -130,7 +144,7 @@ class Lane:
     def give_up(self, job: Job) -> None:
         """Nobody waits for `job` any more, for it takes too long: break it off."""
         for worker in self._workers:
-            if worker.job is job and (link := worker.link) is not None:
+            if job in worker.jobs and (link := worker.link) is not None:
                 link.interrupt()
 
     def close(self) -> None:
@@ -142,12 +156,13 @@ class Lane:
 
     def abandon(self) -> None:
         """Break off what runs, and fail what waits."""
+        self.abandoned = True
         self.close()
         with self._wake:
             left = list(self._jobs)
             self._jobs.clear()
         for job in left:
-            job.failed(StoreError(Kind.UNAVAILABLE, "the store is closed"))
+            job.failed(StoreError(Kind.UNAVAILABLE, CLOSED))
         for worker in self._workers:
             if (link := worker.link) is not None:
                 link.interrupt()
@@ -158,7 +173,7 @@ class Worker:
 
     def __init__(self, lane: Lane, first: bool, ended: Future[None]) -> None:
         self.link: Link | None = None
-        self.job: Job | None = None  # that it is at
+        self.jobs: list[Job] = []  # that it is at
         self._lane = lane
         self._first = first
         self._ended = ended
@@ -175,7 +190,7 @@ class Worker:
         finally:
             if (link := self.link) is not None:
                 self.link = None
-                lane.down(StoreError(Kind.UNAVAILABLE, "the store is closed"), was=True)
+                lane.down(StoreError(Kind.UNAVAILABLE, CLOSED), was=True)
                 link.close()
             self._ended.set_result(None)
 
@@ -192,46 +207,68 @@ class Worker:
     def _serve(self) -> bool:
         """Do what waits. True: it is over; False: the connection is."""
         while (link := self.link) is not None:
-            job = self._lane.take()
-            if job is None:
-                if self._lane.closing:
-                    return True
+            self.jobs = self._lane.take()
+            if self.jobs:
+                self._do(link, self.jobs)
+                self.jobs = []
+            elif self._lane.closing:
+                return True
+            else:
                 try:
                     link.check()
                 except Exception as e:
                     self._lost(self._meaning(e))
-            elif not job.future.cancelled():
-                self.job = job
-                self._do(link, job)
-                self.job = None
         return False
 
-    def _do(self, link: Link, job: Job) -> None:
-        error = self._begin(link, job)
+    def _do(self, link: Link, jobs: list[Job]) -> None:
+        """Do `jobs` with one commit. Each of them happens, or does not, by itself; nobody is told before they last."""
+        error = self._begin(link, jobs[0])
         if error is not None and error.kind is Kind.UNAVAILABLE:
             # it broke while nothing was done on it: nothing is lost by another try
             self._lost(error)
             if self._connect() and self.link is not None:
                 link = self.link
-                error = self._begin(link, job)
+                error = self._begin(link, jobs[0])
         if error is not None:
             link.rollback()
+            self._failed(self._lane.put_back(jobs) if error.kind is Kind.LOCKED else jobs, error)
+            return
+        try:
+            done = [(job, result) for job in jobs for result in self._results(link, job, alone=len(jobs) == 1)]
+            link.commit()
+        except Exception as e:
+            link.rollback()
+            # what is not the database's is a StoreError of ours, or the work's own: a mistake in it, say
+            self._failed(jobs, self._lane.backend.explain(e) or e)
         else:
-            try:
-                result = job.work(link)
-                link.commit()
-            except Exception as e:
-                link.rollback()
-                error = self._lane.backend.explain(e)
-                if error is None:
-                    job.failed(e)  # a StoreError of the work's own, or a mistake in it
-                    return
-            else:
+            for job, result in done:
                 job.done(result)
-                return
-        if error.kind is Kind.UNAVAILABLE and self.link is not None:
+
+    def _results(self, link: Link, job: Job, *, alone: bool) -> list[Any]:
+        """What `job` gives; nothing where it failed, which it is told, or where nobody waits for it any more. Raises what
+        ends the transaction for all."""
+        if self._lane.abandoned:
+            raise StoreError(Kind.UNAVAILABLE, CLOSED)
+        if job.future.cancelled():
+            return []
+        if alone:
+            return [job.work(link)]
+        link.mark()
+        try:
+            result = job.work(link)
+        except Exception as e:
+            if not link.undo():
+                raise
+            job.failed(self._lane.backend.explain(e) or e)
+            return []
+        return [result]
+
+    def _failed(self, jobs: list[Job], error: Exception) -> None:
+        if isinstance(error, StoreError) and error.kind is Kind.UNAVAILABLE and self.link is not None:
             self._lost(error)
-        job.failed(error)
+        for job in jobs:
+            # each its own: who waits adds its traceback to it
+            job.failed(StoreError(error.kind, str(error)) if isinstance(error, StoreError) else error)
 
     def _begin(self, link: Link, job: Job) -> StoreError | None:
         patience = max(0.05, PATIENCE - (monotonic() - job.at))

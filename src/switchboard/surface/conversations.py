@@ -7,12 +7,14 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final, Literal
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field
+from starlette.types import Send
 
 from switchboard.core.clock import wall_iso
 from switchboard.core.errors import Problem
-from switchboard.core.types import Caller
+from switchboard.core.types import Caller, header_pairs
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.gate import Gate
 from switchboard.engine.storage import problem_of
@@ -84,6 +86,20 @@ class UsageView(BaseModel):
     by: str
     items: list[UsageItem]
     total: UsageItem
+
+
+class _Following(StreamingResponse):
+    """A stream that is read from a journal; cut as the answer was cut."""
+
+    async def stream_response(self, send: Send) -> None:
+        """See Starlette."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        try:
+            async for data in self.body_iterator:
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+        except EOFError:
+            return  # without an end, so that the client sees the cut
+        await send({"type": "http.response.body", "body": b""})
 
 
 def item_of(c: Conversation) -> ConversationItem:
@@ -188,6 +204,40 @@ def router(conversations: Callable[[], Conversations], usage: UsageLog) -> APIRo
             raise problem_of(e) from None
         if not gone:
             raise Problem("CONVERSATION_NOT_FOUND")
+        return Deleted()
+
+    @r.get(
+        "/api/chat/{id}/stream",
+        summary="Pick up the answer that is under way",
+        response_class=StreamingResponse,
+        responses={204: {"description": "Nothing is under way."}, 200: {"content": {"text/event-stream": {}}}},
+    )
+    @r.get("/api/v1/chat/{id}/stream", include_in_schema=False)
+    async def followed(request: Request, id: str, userId: str = Query("")) -> Response:  # noqa: A002, N803
+        """Events behind `Last-Event-ID`; without it, all of an answer that has not ended yet."""
+        journal = conversations().journals.find((*about(request, userId), id))
+        last = request.headers.get("last-event-id", "")
+        if journal is None or (journal.over is not None and not last):
+            return Response(status_code=204)
+        after = int(last) if last.isdigit() and len(last) < 16 else 0
+        found = journal.since(after)
+        if found is None or (journal.over is not None and not found[0]):
+            return Response(status_code=204)
+        response = _Following(journal.read(after))
+        response.raw_headers = [
+            *header_pairs(journal.kind),
+            (b"cache-control", b"no-cache"),
+            (b"x-accel-buffering", b"no"),
+        ]
+        return response
+
+    @r.delete("/api/chat/{id}/stream", summary="Stop the answer that is under way")
+    @r.delete("/api/v1/chat/{id}/stream", include_in_schema=False)
+    async def stopped(request: Request, id: str, userId: str = Query("")) -> Deleted:  # noqa: A002, N803
+        journal = conversations().journals.find((*about(request, userId), id))
+        if journal is None or journal.over is not None:
+            raise Problem("CONVERSATION_NOT_FOUND", "No answer is under way in this conversation.")
+        journal.stop()
         return Deleted()
 
     @r.get("/api/usage", tags=["usage"], summary="What the caller used")

@@ -39,13 +39,14 @@ from switchboard.core.types import (
     Usage,
     header,
 )
-from switchboard.engine.conversations import Turn
+from switchboard.engine.conversations import Conversations, Turn
 from switchboard.engine.exchange.asking import Asking
 from switchboard.engine.exchange.body import Body, Files, InMemory
 from switchboard.engine.exchange.collected import Collected
 from switchboard.engine.exchange.parts import Kit, State
 from switchboard.engine.exchange.plan import Plan
 from switchboard.engine.exchange.reply import Reply
+from switchboard.engine.journal import Journal
 from switchboard.engine.pipes import Translate
 from switchboard.engine.problems import problem_for
 from switchboard.engine.reservation import Reservation
@@ -86,6 +87,7 @@ class Exchange:
         "_envelope",
         "_forwarded",
         "_head",
+        "_journal",
         "_kit",
         "_last_in",
         "_meter",
@@ -121,6 +123,7 @@ class Exchange:
         self._meter: UsageMeter | None = None
         self._reservation: Reservation | None = None
         self._collected: Collected | None = None
+        self._journal: Journal | None = None  # of an answer that may go on without its client
         self._turn: Turn | None = None  # of a conversation that the server holds
         self._last_in = self._began
         self._paused = False
@@ -219,7 +222,7 @@ class Exchange:
 
     def client_left(self, why: Outcome = Outcome.CLIENT_LEFT) -> None:
         """The client is gone: whatever is under way stops now."""
-        if self._state is _OVER:
+        if self._state is _OVER or (self._journal is not None and self._journal.goes_on()):
             return
         self._over(why)
 
@@ -282,8 +285,15 @@ class Exchange:
         """What was said before is in the operation now."""
         self._turn = turn
         self._admitted += turn.told
-        assert self._op is not None
-        self._plan(self._op)
+        op, kept, dialect = self._op, self._kit.conversations, self._reply.dialect
+        assert op is not None and kept is not None and dialect is not None
+        if self._kit.gate.profile.resumable and op.stream and dialect.name != "text_stream":
+            self._reply.through(lambda down: self._journaled(kept, turn, down))
+        self._plan(op)
+
+    def _journaled(self, kept: Conversations, turn: Turn, down: Downstream) -> Downstream:
+        self._journal = kept.journals.begin(turn.key, self, down)
+        return self._journal
 
     def _plan(self, op: Op) -> None:
         """It is known what is asked: find what answers, see whether it may be used, and call."""
@@ -649,6 +659,9 @@ class Exchange:
         if state is _DRAINING:
             if at - self._reply.last_out > _DRAIN_TIME:
                 self._over(Outcome.COMPLETE)
+            return
+        if self._journal is not None and self._journal.expired(at):
+            self._journal.stop()
             return
         asking = self._asking
         assert asking is not None and self._op is not None

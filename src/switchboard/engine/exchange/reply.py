@@ -48,6 +48,10 @@ class Reply:
         self.first_byte: float | None = None
         self.last_out = at
 
+    def through(self, journal: Callable[[Downstream], Downstream]) -> None:
+        """From now on what goes to the client goes through what `journal` makes of its connection."""
+        self._down = journal(self._down)
+
     def about(self, op: Op, model: str, max_event: int) -> Context:
         """What dialects may know of this exchange, now that `model` answers `op`."""
         if self._context is None:

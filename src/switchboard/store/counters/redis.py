@@ -132,7 +132,7 @@ class RedisCounters:
     @property
     def trouble(self) -> str:
         """That Redis cannot be asked."""
-        if self._outage is None:
+        if self._outage is None or self._closed.is_set():
             return ""
         text = (
             f"Redis {self._why}: limits are counted in this process alone, each shared among {self._outage.processes}"

@@ -1,0 +1,188 @@
+"""Answers that go on without their client, and can be picked up where they were left.
+
+A `Journal` stands between an Exchange and its client's connection. It numbers the events of the stream (``id:``), keeps the
+newest of them, and hands them to whoever reads it, from any event on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from typing import Final, Protocol
+
+from switchboard.core.clock import now
+from switchboard.core.ports import Downstream
+from switchboard.core.types import Lines
+
+#: Seconds for which an answer goes on after its client left, and for which it can be read after its end.
+LEFT: Final = 60.0
+#: Bytes of a stream that are kept.
+KEPT: Final = 4 * 1024 * 1024
+
+_KIND: Final = (b"content-type: ", b"x-vercel-ai-")
+
+Key = tuple[str, str, str]  # profile, owner, conversation
+
+
+class Running(Protocol):
+    """What makes the answer."""
+
+    def client_left(self) -> None:
+        """Nobody wants it any more."""
+
+    def resume(self) -> None:
+        """Nobody holds it up any more."""
+
+
+class Journal:
+    """A `core.ports.Downstream` that keeps what goes through it to `down`, the client's own connection."""
+
+    def __init__(self, running: Running, down: Downstream) -> None:
+        self._running = running
+        self._down: Downstream | None = down
+        self._events: deque[bytes] = deque()
+        self._first = 1  # the number of the first event that is kept
+        self._size = 0
+        self._changed = asyncio.Event()
+        self._stopped = False
+        self.kind: Lines = b""  # header lines that say what the stream is
+        self.over: float | None = None  # when it ended, monotonic
+        self.cut = False
+        self.left: float | None = None  # when its client left
+
+    # ---- from the Exchange
+
+    def head(self, status: int, headers: Lines) -> None:
+        self.kind = b"".join([line + b"\r\n" for line in headers.split(b"\r\n") if line.startswith(_KIND)])
+        if self._down is not None:
+            self._down.head(status, headers)
+
+    def whole(self, status: int, headers: Lines, body: bytes) -> None:
+        self._end(cut=True)  # there is no stream
+        if self._down is not None:
+            self._down.whole(status, headers, body)
+
+    def write(self, data: bytes) -> None:
+        data = self._note(data)
+        if self._down is not None:
+            self._down.write(data)
+
+    def end(self, data: bytes = b"") -> None:
+        data = self._note(data)
+        self._end(cut=False)
+        if self._down is not None:
+            self._down.end(data)
+
+    def fail(self, last: bytes) -> None:
+        last = self._note(last)
+        self._end(cut=True)
+        if self._down is not None:
+            self._down.fail(last)
+
+    def continue_(self) -> None:
+        if self._down is not None:
+            self._down.continue_()
+
+    def goes_on(self) -> bool:
+        """The client left (a shell may say so more than once): whether the answer goes on."""
+        if self._stopped or self.over is not None:
+            return False
+        if self.left is None:
+            self.left = now()
+            self._down = None
+            self._running.resume()
+        return True
+
+    def expired(self, at: float) -> bool:
+        """Whether nobody has come back in time; `at` is on the monotonic clock."""
+        return self.left is not None and self.over is None and at - self.left > LEFT
+
+    def _note(self, data: bytes) -> bytes:
+        """Keep `data`, which are whole events; gives them with their numbers."""
+        if not data:
+            return data
+        out = []
+        for event in data.split(b"\n\n"):
+            if not event:
+                continue
+            if not event.startswith(b":"):  # a comment is for this moment only
+                event = b"id: %d\n%b" % (self._first + len(self._events), event)
+                self._events.append(event)
+                self._size += len(event)
+            out.append(event)
+        while self._size > KEPT:
+            self._size -= len(self._events.popleft())
+            self._first += 1
+        self._wake()
+        return b"".join([e + b"\n\n" for e in out])
+
+    def _end(self, *, cut: bool) -> None:
+        self.over = now()
+        self.cut = cut
+        self._wake()
+
+    def _wake(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    # ---- for readers
+
+    def since(self, last: int) -> tuple[bytes, int] | None:
+        """The events behind number `last`, and the number of the last of them; None where some of them are gone."""
+        if last + 1 < self._first:
+            return None
+        skip = last + 1 - self._first
+        events = [e for i, e in enumerate(self._events) if i >= skip]
+        return b"".join([e + b"\n\n" for e in events]), max(last, self._first + len(self._events) - 1)
+
+    async def read(self, last: int) -> AsyncIterator[bytes]:
+        """The events behind number `last`, as they come, to the end. Raises `EOFError` where the answer was cut."""
+        while (found := self.since(last)) is not None:
+            changed, over = self._changed, self.over is not None
+            data, last = found
+            if data:
+                yield data
+            elif over:
+                break
+            if self.over is None and self.since(last) == (b"", last):
+                await changed.wait()
+        if self.cut or found is None:
+            raise EOFError
+
+    def stop(self) -> None:
+        """End the answer."""
+        self._stopped = True
+        if self.over is None:
+            self._running.client_left()
+            self._end(cut=True)
+
+
+class Journals:
+    """The journals of the conversations in which an answer is under way, or was a moment ago; at most `most`."""
+
+    def __init__(self, most: int = 10_000, *, clock: Callable[[], float] = now) -> None:
+        self._most = most
+        self._clock = clock
+        self._kept: dict[Key, Journal] = {}
+
+    def begin(self, key: Key, running: Running, down: Downstream) -> Journal:
+        """The journal of a new answer; one before it in the same conversation is forgotten."""
+        self._sweep()
+        self._kept.pop(key, None)
+        if len(self._kept) >= self._most:
+            self._kept.pop(next(iter(self._kept)))
+        journal = self._kept[key] = Journal(running, down)
+        return journal
+
+    def find(self, key: Key) -> Journal | None:
+        """The journal of a conversation."""
+        self._sweep()
+        return self._kept.get(key)
+
+    def _sweep(self) -> None:
+        at = self._clock()
+        for key, journal in list(self._kept.items()):
+            if journal.over is None or at - journal.over <= LEFT:
+                continue
+            del self._kept[key]

@@ -251,7 +251,7 @@ async def test_new_access_keys_open_and_old_ones_do_not(serving: Serving, tmp_pa
     async def status(n: int) -> int:
         return (await ask(port, V1, chat(), {"authorization": f"Bearer {CANARY}-{n}"})).status
 
-    with serving(ACCESS_KEY_FILE="key") as (p, port):
+    with serving(ACCESS_KEY_FILE="key", SWITCHBOARD_AUTH__FAILURES_PER_MINUTE="1000") as (p, port):
         assert (await status(1), await status(2)) == (200, 401)
         key.write_text(f"{CANARY}-2")
 

@@ -9,17 +9,18 @@ import pytest
 from switchboard.core.errors import CODES, DEFAULT_RETRY_AFTER, Fault, Problem, UpstreamError
 
 TYPES = {"invalid_request_error", "authentication_error", "permission_error", "rate_limit_error", "server_error"}
+TYPES |= {"insufficient_quota"}
 
 
 @pytest.mark.parametrize("code", CODES)
 def test_a_row_of_the_table(code: str) -> None:
     row = CODES[code]
     assert re.fullmatch(r"[A-Z]+(_[A-Z]+)*", code)
-    assert row.status in {308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 502, 503, 504}
+    assert row.status in {308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 502, 503, 504, 507}
     assert row.type in TYPES
     assert row.meaning[0].isupper() and row.meaning.endswith(".")
     assert (row.type == "server_error") == (row.status >= 500)
-    assert (row.type == "rate_limit_error") == (row.status == 429)
+    assert (row.type in ("rate_limit_error", "insufficient_quota")) == (row.status == 429)
     assert (row.type == "authentication_error") == (row.status == 401)
 
 

@@ -88,7 +88,10 @@ class Model:
         if window is Window.HELD:
             return 0.0
         if window is Window.MINUTE:
-            return min((b * 2 + 62 - now for b, n in self._minutes.get(key, {}).items() if n and b + 31 > now // 2), default=0.0)
+            return min(
+                (b * 2 + 62 - now for b, n in self._minutes.get(key, {}).items() if n and b + 31 > now // 2),
+                default=0.0,
+            )
         here = datetime.fromtimestamp(now, UTC)
         if window is Window.DAY:
             return 86_400 - (here.hour * 3600 + here.minute * 60 + here.second + here.microsecond / 1e6)

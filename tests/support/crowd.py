@@ -5,7 +5,9 @@
 - ``["race", FILE, INDEX, OF, ROUNDS, TAKES, LIMIT]``: in each of ROUNDS, take a new counter TAKES times, together with the others; they
   wait for each other in FILE. Says how many were admitted in each round.
 - ``["hold", KEY, N]``: take so many, say ``holds``, and wait to be killed.
-- ``["storm", LIMIT]``: take and give back as fast as can be, some of it held, until killed; says ``storms``.
+- ``["storm"]``: take and give back as fast as can be, some of it held, until killed; says ``storms``.
+- ``["deaths", N]``: so many processes storm, one after the other, as the worker behind ours, and are killed at any moment. Says what was
+  found after each: how much was held, and how much of the day was used.
 """
 
 from __future__ import annotations
@@ -14,13 +16,18 @@ import asyncio
 import json
 import mmap
 import os
+import random
+import signal
 import sys
 import time
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 from support.counting import taken
-from switchboard.core.counting import Change, Counters, Take, Window
+from switchboard.core.counting import Change, Counters, Take, Taken, Window
+from switchboard.store.counters.shared import SharedCounters
 
 
 class Line:
@@ -41,8 +48,6 @@ class Line:
 
 def counters_of(kind: str, *where: Any) -> Counters:
     if kind == "shared":
-        from switchboard.store.counters.shared import SharedCounters
-
         return SharedCounters(where[0], worker=where[1])
     from switchboard.store.counters.redis import RedisCounters
 
@@ -70,25 +75,51 @@ async def hold(counters: Counters, key: str, n: int) -> None:
         await asyncio.sleep(0.05)
 
 
-async def storm(counters: Counters, limit: int) -> None:
-    i = 0
-    print("storms", flush=True)
-    while True:
-        i += 1
+def storms(counters: Counters) -> Iterator[None]:
+    """One turn at a time; for counters that answer at once."""
+    for i in count():
         asked = [
             Take("held", Window.HELD, 1, 1000),
-            Take(f"some {i % 7}", Window.MINUTE, 1, limit),
+            Take(f"some {i % 7}", Window.MINUTE, 1, 10**9),
             Take("day", Window.DAY, 1, 10**9),
         ]
-        found = await taken(counters, asked)
+        found = counters.take(asked)
+        assert isinstance(found, Taken)
         if found.refused < 0:
             counters.give([Change("held", Window.HELD, -1, found.at), Change("day", Window.DAY, -1, found.at)])
+        yield
+
+
+async def storm(counters: Counters) -> None:
+    print("storms", flush=True)
+    for _ in storms(counters):
+        pass
+
+
+def deaths(counters: SharedCounters, path: str, worker: int, n: int) -> None:
+    chance, found = random.Random(n), []
+    for _ in range(n):
+        child = os.fork()
+        if not child:
+            for _ in storms(SharedCounters(path, worker=worker + 1)):
+                pass
+        time.sleep(0.002 + chance.random() / 300)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        counters.forget_worker(worker + 1)
+        look = [Take("held", Window.HELD, 0, 10**9), Take("day", Window.DAY, 0, 10**9)]
+        found.append(counters.take(look).used)
+    print(json.dumps(found), flush=True)
 
 
 async def main(plan: dict[str, Any]) -> None:
     counters = counters_of(*plan["counters"])
     what, *rest = plan["do"]
-    await {"race": race, "hold": hold, "storm": storm}[what](counters, *rest)
+    if isinstance(counters, SharedCounters) and what == "deaths":
+        deaths(counters, plan["counters"][1], plan["counters"][2], *rest)
+    else:
+        doing: dict[str, Callable[..., Awaitable[None]]] = {"race": race, "hold": hold, "storm": storm}
+        await doing[what](counters, *rest)
     counters.close()
     await counters.wait_closed()
 

@@ -18,7 +18,11 @@ def whole_events(splitter: EventSplitter, data: bytes) -> tuple[list[SSEvent], U
     try:
         return splitter.feed(data), None
     except EventTooLargeError as e:
-        return e.events, UpstreamError(Fault.TOO_LARGE, str(e))
+        return e.events, _too_large(e)
+
+
+def _too_large(e: EventTooLargeError) -> UpstreamError:
+    return UpstreamError(Fault.TOO_LARGE, str(e))
 
 
 def cut() -> UpstreamError:
@@ -74,11 +78,13 @@ class EventTap(ABC):
 
     def feed(self, data: bytes) -> bytes:
         """The events that are whole with `data`, as they came."""
-        frames, error = whole_events(self._splitter, data)
-        passed = b"".join([f.raw for f in frames if self._passes(f.data)])
-        if error is not None and self.phase < _ENDED:
-            self._fail(error)
-        return passed
+        try:
+            return b"".join([f.raw for f in self._splitter.feed(data) if self._passes(f.data)])
+        except EventTooLargeError as e:  # not `whole_events`, which costs a twentieth of this
+            passed = b"".join([f.raw for f in e.events if self._passes(f.data)])
+            if self.phase < _ENDED:
+                self._fail(_too_large(e))
+            return passed
 
     @abstractmethod
     def _passes(self, payload: bytes | None) -> bool:

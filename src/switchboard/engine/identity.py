@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Container, Coroutine, Mapping
+from math import ceil
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -83,20 +84,15 @@ class Identity:
         if known is not None:
             return known
         shown = presented(headers)
-        wait = self._doors.failures.blocked(peer, now())
-        if wait:
-            raise Problem(
-                "RATE_LIMITED",
-                "Too many wrong keys or tokens from this address; try again later.",
-                retry_after=str(round(wait + 0.5)),
-            )
         if shown.startswith(_KEY) and self._keyring is not None:
             return self._by_key(self._keyring, shown, peer)
         if self._issuers and jwt.looks_like_jwt(shown):
             return self._by_token(shown, head, peer)
-        found = self.access.find(shown, authorization) if shown else None
-        if found is not None:
-            return found
+        if shown:  # what follows can be guessed; what came before cannot, and may come from the same address
+            self._stopped(peer)
+            found = self.access.find(shown, authorization)
+            if found is not None:
+                return found
         return self._otherwise(head, peer, surface, shown)
 
     def _otherwise(self, head: RequestHead, peer: str, surface: str, shown: bytes) -> Found:
@@ -118,13 +114,23 @@ class Identity:
             return Caller(peer)
         raise self._refused(peer, "a wrong key" if shown else "")
 
+    def _stopped(self, peer: str) -> None:
+        """Raises `Problem` (429) where `peer` has tried too often."""
+        wait = self._doors.failures.blocked(peer, now())
+        if wait:
+            text = "Too many wrong keys or tokens from this address; try again later."
+            raise Problem("RATE_LIMITED", text, retry_after=str(ceil(wait)))
+
     def _refused(self, peer: str, why: str) -> Problem:
         """A 401; `why` is for the log, "" where nothing was shown, which is no attempt."""
+        only = self._keyring is None and not self._issuers and self._own is None
+        what = "access key" if only else "key or token"
         if not why:
-            text = "A key or token is needed: Authorization: Bearer KEY."
+            text = f"{'An' if only else 'A'} {what} is needed: Authorization: Bearer KEY."
             return Problem("UNAUTHORIZED", text, headers=CHALLENGE)
+        self._stopped(peer)
         self._doors.failures.failed(peer, now())
-        return Problem("UNAUTHORIZED", "The key or token is not valid.", detail=why, headers=CHALLENGE)
+        return Problem("UNAUTHORIZED", f"The {what} is not valid.", detail=why, headers=CHALLENGE)
 
     # ---- the ways
 

@@ -5,10 +5,8 @@ Migrations are Alembic's and run in a child process, so that the server never lo
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import Final
 
 from switchboard.store.errors import Kind, StoreError
@@ -16,7 +14,6 @@ from switchboard.store.errors import Kind, StoreError
 #: The newest revision in ``migrations/versions``.
 SCHEMA: Final = "0001"
 
-_HERE: Final = str(Path(__file__).parent.parent.parent)
 _TIME: Final = 600.0  # seconds that a migration may take
 
 
@@ -25,9 +22,8 @@ def upgrade(url: str) -> None:
     same. Blocks; raises `StoreError`."""
     try:
         child = subprocess.run(
-            # -P and the path: this very program, and not what the current folder may hold under its name
+            # -P: not what the current folder may hold under our name
             [sys.executable, "-P", "-m", "switchboard.store.migrate"],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, (_HERE, os.environ.get("PYTHONPATH"))))},
             input=url,
             capture_output=True,
             text=True,

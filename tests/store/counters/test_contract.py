@@ -22,16 +22,20 @@ WINDOWS = st.sampled_from(list(Window))
 KEYS = st.sampled_from(["a", "ключ", "c:default:\ud800/tokens:d"])
 
 
-def quickly(examples: int) -> Any:
+def quickly(examples: int) -> settings:
     return settings(
-        max_examples=examples, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+        max_examples=examples,
+        deadline=None,
+        suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )
 
 
 TAKES = st.lists(st.builds(Take, KEYS, WINDOWS, st.integers(0, 5), st.integers(0, 12)), min_size=1, max_size=4)
 AGO = st.sampled_from([0.0, 1.0, 3.0, 30.0, 59.0, 61.0, 63.0, 90_000.0, 40 * 86_400.0])
 CHANGES = st.lists(st.tuples(KEYS, WINDOWS, st.integers(-8, 8), AGO), min_size=1, max_size=4)
-WAITS = st.sampled_from([0.001, 0.5, 1.9, 2.0, 9.0, 30.0, 58.0, 60.0, 61.999, 63.0, 3600.0, 40_000.0, 86_400.0, 31 * 86_400.0])
+WAITS = st.sampled_from(
+    [0.001, 0.5, 1.9, 2.0, 9.0, 30.0, 58.0, 60.0, 61.999, 63.0, 3600.0, 40_000.0, 86_400.0, 31 * 86_400.0]
+)
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("take"), TAKES),

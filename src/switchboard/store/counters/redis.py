@@ -84,7 +84,7 @@ class RedisCounters:
         self._beats = False
         self._closing = False
         self._asked_at = self._told_at = self._retry_at = 0.0  # on the loop's clock
-        self._answered = False  # over this connection
+        self._failures = 0  # since the last answer
         self._wake = asyncio.Event()
         self._closed = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -161,16 +161,16 @@ class RedisCounters:
         """Connect, and connect again, until the end."""
         try:
             while True:
-                self._answered = False
                 try:
                     await self._converse()
                 except FAILURES as e:
-                    if self._outage is not None or not self._answered or isinstance(e, ResponseError):
+                    self._failures += 1
+                    if self._outage is not None or self._failures > 1 or isinstance(e, ResponseError):
                         self._open(reason(e))
                 else:
                     return
                 if self._outage is None:
-                    continue  # a connection that did its work broke: another one, before anybody notices
+                    continue  # a connection broke, as they do: another one, before anybody notices
                 try:
                     async with asyncio.timeout(self._retry):
                         await self._closed.wait()
@@ -200,7 +200,7 @@ class RedisCounters:
                 self._unanswered = batch
                 answer = await self._ask(link, batch)
                 self._unanswered = None
-                self._answered = True
+                self._failures = 0
                 self._take_in(batch, answer)
                 if batch.entries and isinstance(batch.entries[-1], Left):
                     return

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
@@ -17,10 +18,13 @@ from switchboard.store.text import key, label
 from switchboard.telemetry.records import Record
 
 #: Outcomes that are nobody's fault here; with any other, or a status of 500 and above, a request counts as an error.
-NO_ERROR: Final = frozenset({Outcome.COMPLETE, Outcome.CLIENT_LEFT, Outcome.CLIENT_STALLED, Outcome.REFUSED})
+NO_ERROR: Final = frozenset(
+    {Outcome.COMPLETE, Outcome.CLIENT_LEFT, Outcome.CLIENT_STALLED, Outcome.REFUSED, Outcome.BUDGET_EXHAUSTED}
+)
 
 _MOST: Final = 2**53  # of any number of one row: sums of a thousand of them fit into 64 bits
-_REMEMBERED: Final = 24 * 3600 * 1000  # milliseconds for which a batch is known, so that it is not counted again
+_DAY: Final = 24 * 3600 * 1000
+_REMEMBERED: Final = _DAY  # milliseconds for which a batch is known, so that it is not counted again
 _PAGE: Final = 2000
 _LIMIT: Final = f"LIMIT {_PAGE})"
 _COLUMNS: Final = (
@@ -45,6 +49,11 @@ _ADD: Final = statement(
     ", ".join(f"{s} = usage_days.{s} + excluded.{s}" for s in _SUMS),
 )
 _TOTAL: Final = ", ".join(f"CAST(COALESCE(SUM({s}), 0) AS BIGINT)" for s in _SUMS)
+
+
+# the same few texts stand in row after row; looking at each of them anew would be a fifth of the work
+_key: Final = lru_cache(4096)(key)
+_label: Final = lru_cache(4096)(label)
 
 
 class UsageRow(Struct, frozen=True, gc=False):
@@ -103,15 +112,28 @@ class UsageRow(Struct, frozen=True, gc=False):
         return self.status >= 500 or self.outcome not in NO_ERROR
 
     def stored(self) -> UsageRow:
-        """The same as it can be stored."""
-        n = _bounded
+        """The same as it can be stored, which mostly is the very same."""
+        texts = (
+            *(_label(self.request_id), _key(self.caller), _key(self.user), _key(self.profile)),
+            *(_label(self.provider), _label(self.model), _label(self.dialect), _label(self.outcome)),
+        )
+        numbers = (
+            *(self.at, self.status, self.tokens_in, self.tokens_out, self.cached, self.estimated, self.characters),
+            *(self.seconds_ms, self.images, self.cost_nano or 0, self.duration_ms),
+        )
+        if texts == (
+            *(self.request_id, self.caller, self.user, self.profile),
+            *(self.provider, self.model, self.dialect, self.outcome),
+        ) and (min(numbers) >= 0 and max(numbers) <= _MOST):
+            return self
+        request_id, caller, user, profile, provider, model, dialect, outcome = texts
+        at, status, tokens_in, tokens_out, cached, estimated, characters, seconds, images, cost, duration = (
+            max(0, min(n, _MOST)) for n in numbers
+        )
         return UsageRow(
-            *(n(self.at), label(self.request_id), key(self.caller), key(self.user), key(self.profile)),
-            *(label(self.provider), label(self.model), label(self.dialect), n(self.status), label(self.outcome)),
-            *(n(self.tokens_in), n(self.tokens_out), n(self.cached), n(self.estimated), n(self.characters)),
-            *(n(self.seconds_ms), n(self.images)),
-            None if self.cost_nano is None else n(self.cost_nano),
-            n(self.duration_ms),
+            *(at, request_id, caller, user, profile, provider, model, dialect, status, outcome),
+            *(tokens_in, tokens_out, cached, estimated, characters, seconds, images),
+            *(None if self.cost_nano is None else cost, duration),
         )
 
 
@@ -292,16 +314,21 @@ def _days(rows: Iterable[UsageRow]) -> list[tuple[Value, ...]]:
     """The sums of `rows`, each with what it is of; in one order for all, so that two writers cannot wait for each other."""
     sums: dict[tuple[int, str, str, str, str], list[int]] = {}
     for r in rows:
-        one = sums.setdefault((day_of(r.at), r.profile, r.caller, r.provider, r.model), [0] * len(_SUMS))
-        for i, n in enumerate(
-            (
-                *(1, int(r.is_error), r.tokens_in, r.tokens_out, r.cached, r.characters, r.seconds_ms, r.images),
-                *((0, 1) if r.cost_nano is None else (r.cost_nano, 0)),
-            )
-        ):
-            one[i] += n
-    return [(*what, *sums[what]) for what in sorted(sums)]
-
-
-def _bounded(number: int) -> int:
-    return max(0, min(number, _MOST))
+        what = (r.at // _DAY, r.profile, r.caller, r.provider, r.model)
+        one = sums.get(what)
+        if one is None:
+            one = sums[what] = [0] * len(_SUMS)
+        one[0] += 1
+        if r.is_error:
+            one[1] += 1
+        one[2] += r.tokens_in
+        one[3] += r.tokens_out
+        one[4] += r.cached
+        one[5] += r.characters
+        one[6] += r.seconds_ms
+        one[7] += r.images
+        if r.cost_nano is None:
+            one[9] += 1
+        else:
+            one[8] += r.cost_nano
+    return [(day_of(what[0] * _DAY), *what[1:], *sums[what]) for what in sorted(sums)]

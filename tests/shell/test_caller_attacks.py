@@ -99,37 +99,35 @@ def forgeries(issuer: IssuerServer) -> dict[str, str | bytes]:
 
 
 async def test_forged_tokens(shell: str) -> None:
-    async with IssuerServer() as issuer:
-        async with gateway(shell, auth=PATIENT | {"jwt": issuer.settings()}) as g:
-            assert (await g.ask("/api/chat", chat("Hi"), issuer.bearer())).status == 200
-            messages = set()
-            for why, forged in forgeries(issuer).items():
-                text = forged.decode() if isinstance(forged, bytes) else forged
-                for headers in (bearer(text), {"x-api-key": text}):
-                    a = await g.ask("/api/chat", chat("Hi"), headers)
-                    assert (a.status, a.json["error"]["code"]) == (401, "UNAUTHORIZED"), (why, a.text)
-                    messages.add(a.json["error"]["message"])
-            assert len(messages) == 1  # what is wrong with it stands in the log
-            assert issuer.asked == ["/.well-known/openid-configuration", "/keys"]
-            assert (await g.ask("/api/chat", chat("Hi"), issuer.bearer(), method="POST")).status == 200
-            log = await g.log()
-            assert "expired" in log and "for another audience" in log
-            assert log.count("\n") == len(g.records) and '"forged"' not in log.replace('\\"', "'")
+    async with IssuerServer() as issuer, gateway(shell, auth=PATIENT | {"jwt": issuer.settings()}) as g:
+        assert (await g.ask("/api/chat", chat("Hi"), issuer.bearer())).status == 200
+        messages = set()
+        for why, forged in forgeries(issuer).items():
+            text = forged.decode() if isinstance(forged, bytes) else forged
+            for headers in (bearer(text), {"x-api-key": text}):
+                a = await g.ask("/api/chat", chat("Hi"), headers)
+                assert (a.status, a.json["error"]["code"]) == (401, "UNAUTHORIZED"), (why, a.text)
+                messages.add(a.json["error"]["message"])
+        assert len(messages) == 1  # what is wrong with it stands in the log
+        assert issuer.asked == ["/.well-known/openid-configuration", "/keys"]
+        assert (await g.ask("/api/chat", chat("Hi"), issuer.bearer(), method="POST")).status == 200
+        log = await g.log()
+        assert "expired" in log and "for another audience" in log
+        assert log.count("\n") == len(g.records) and '"forged"' not in log.replace('\\"', "'")
 
 
 async def test_a_token_of_a_megabyte(shell: str) -> None:
-    async with IssuerServer() as issuer:
-        async with gateway(shell, auth=PATIENT | {"jwt": issuer.settings(), "api_keys": False}) as g:
-            for text in (issuer.token(nonce="x" * 1_000_000), "sb_default_" + "x" * 1_000_000, "x" * 1_000_000):
-                for headers in (bearer(text), {"x-api-key": text}, {"cookie": f"switchboard_session={text}"}):
-                    a = await g.ask("/api/chat", chat("Hi"), headers)
-                    # the front door has the limit; without it, it is but a wrong key
-                    assert a.status == (431 if shell == "splice" else 401), a.text
-            # what just goes through
-            a = await g.ask("/api/chat", chat("Hi"), bearer("x" * 30_000))
-            assert a.status == 401
-            assert (await g.ask("/api/chat", chat("Hi"), issuer.bearer())).status == 200
-            assert (await g.ask("/health")).status == 200
+    async with IssuerServer() as issuer, gateway(shell, auth=PATIENT | {"jwt": issuer.settings()}) as g:
+        for text in (issuer.token(nonce="x" * 1_000_000), "sb_default_" + "x" * 1_000_000, "x" * 1_000_000):
+            for headers in (bearer(text), {"x-api-key": text}, {"cookie": f"switchboard_session={text}"}):
+                a = await g.ask("/api/chat", chat("Hi"), headers)
+                # the front door has the limit; without it, it is but a wrong key
+                assert a.status == (431 if shell == "splice" else 401), a.text
+        # what just goes through
+        a = await g.ask("/api/chat", chat("Hi"), bearer("x" * 30_000))
+        assert a.status == 401
+        assert (await g.ask("/api/chat", chat("Hi"), issuer.bearer())).status == 200
+        assert (await g.ask("/health")).status == 200
 
 
 # ---- texts that are more than they seem
@@ -139,7 +137,12 @@ async def test_a_token_of_a_megabyte(shell: str) -> None:
 async def house(shell: str, folder: Path, **more: Any) -> AsyncIterator[tuple[Gateway, IssuerServer]]:
     """A server with every way to be known."""
     async with IssuerServer() as issuer:
-        auth = PATIENT | {"api_keys": True, "act_as": True, "jwt": issuer.settings(), "validate": "support.callers:check"}
+        auth = PATIENT | {
+            "api_keys": True,
+            "act_as": True,
+            "jwt": issuer.settings(),
+            "validate": "support.callers:check",
+        }
         async with gateway(shell, data=folder, auth=auth, **more) as g:
             yield g, issuer
 
@@ -183,7 +186,7 @@ def rows_of(folder: Path) -> dict[str, int]:
     """The tables of the database with how many rows they have."""
     with contextlib.closing(sqlite3.connect(folder / "switchboard.db")) as db:
         names = [n for (n,) in db.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {n: db.execute(f'SELECT count(*) FROM "{n}"').fetchone()[0] for n in names}  # noqa: S608  our own names
+        return {n: db.execute(f'SELECT count(*) FROM "{n}"').fetchone()[0] for n in names}
 
 
 @pytest.mark.parametrize("text", [SQL, "' OR '1'='1", '" OR ""="', "x'; UPDATE api_keys SET revoked = 1; --", "%_\\"])
@@ -294,7 +297,8 @@ async def test_conversations_of_others_are_not_there(shell: str, tmp_path: Path)
                 theirs = a.headers["x-switchboard-conversation"]  # who is not known gets one that nobody guesses
                 for method in ("GET", "DELETE"):
                     found = [
-                        await g.ask(f"/api/conversations/{name}", headers=other, method=method) for name in (theirs, none)
+                        await g.ask(f"/api/conversations/{name}", headers=other, method=method)
+                        for name in (theirs, none)
                     ]
                     assert without_ids(found[0]) == without_ids(found[1]), why
                     assert found[0].status == (404 if other else 401), why
@@ -313,8 +317,37 @@ async def test_conversations_of_others_are_not_there(shell: str, tmp_path: Path)
                 if owner:
                     a = await g.ask(f"/api/conversations/{theirs}", headers=owner)
                     assert [m["content"] for m in a.json["messages"]] == [secret, "Fine."], why
-                assert (await g.ask("/api/chat", chat("more", conversation_id=theirs, stream=False), owner)).status == 200
+                assert (
+                    await g.ask("/api/chat", chat("more", conversation_id=theirs, stream=False), owner)
+                ).status == 200
                 assert told(up)[-1][0] == f"u:{secret}", why
+
+
+async def test_answers_of_others_are_not_there(shell: str, tmp_path: Path) -> None:
+    """Nobody else picks one up, or stops it."""
+    async with IssuerServer() as issuer:
+        auth = PATIENT | {"api_keys": True, "jwt": issuer.settings()}
+        chats = {"provider": "offline", "model": "slow", "resumable": True}
+        async with gateway(shell, data=tmp_path, auth=auth, chat=chats) as g:
+            keys = [bearer((await api_key(g, name)).text) for name in ("one", "two")]
+            owner, since = issuer.bearer("ann"), {"last-event-id": "0"}
+            body = chat("a secret of hers", conversation_id="t", stream=True, model="echo")
+            assert (await g.ask("/api/chat", body, owner)).status == 200
+            for other in (*keys, issuer.bearer("bob"), bearer(MAIN)):
+                for method in ("GET", "DELETE"):
+                    theirs, none = [
+                        await g.ask(f"/api/chat/{name}/stream", headers=other | since, method=method) for name in "tn"
+                    ]
+                    assert theirs.status == none.status == (204 if method == "GET" else 404)
+                    assert sorted(theirs.headers) == sorted(none.headers)
+            assert (await g.ask("/api/chat/t/stream", headers=since)).status == 401
+            assert "of hers" in (await g.ask("/api/chat/t/stream", headers=owner | since)).text
+            # digits that are none
+            c = await g.connect()
+            data = request("/api/chat/t/stream", headers=owner | {"last-event-id": "@"}, method="GET")
+            await c.send(data.replace(b"last-event-id: @", b"last-event-id: \xb2"))
+            assert (await c.answer()).status < 500
+            c.close()
 
 
 async def test_who_acts_for_somebody_is_not_somebody_else(shell: str, tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ async def test_over_tls_it_is_bound_to_this_host(shell: str, tmp_path: Path) -> 
         assert line.startswith("__Host-switchboard_session=v1.")
         assert {"Secure", "HttpOnly", "Path=/", "SameSite=Lax"} <= set(line.split("; ")) and "Domain" not in line
         value = line.partition(";")[0].partition("=")[2]
-        assert await said(g, {"cookie": f"__Host-switchboard_session={value}", "origin": "https://chat.example.com"}) == OK
+        assert (
+            await said(g, {"cookie": f"__Host-switchboard_session={value}", "origin": "https://chat.example.com"}) == OK
+        )
         # without the prefix any neighbour could have set it
         assert await said(g, {"cookie": f"switchboard_session={value}"} | SAME) == NOBODY
 
@@ -106,33 +108,36 @@ FORGED: list[dict[str, str]] = [
 
 async def test_another_site_asks_with_the_cookie(shell: str, tmp_path: Path) -> None:
     """Whatever a foreign page can make a browser send: no provider is asked, nothing is deleted."""
-    async with provider() as up:
-        async with gateway(shell, data=tmp_path, **upstream(up, cors={"origins": [PAGE]})) as g:
-            me = await login(g)
-            body = chat("Hi", conversation_id="mine")
-            assert (await g.ask("/api/chat", body, me | SAME)).status == 200
-            asked = len(up.connections[0].requests)
-            for forged in FORGED:
-                for path in ("/api/chat", "/v1/chat/completions", "/p/shop/api/chat", "/api/tts"):
-                    a = await g.ask(path, body, me | forged)
-                    assert a.status == 403, (forged, path, a.text)
-                    assert a.headers.get("access-control-allow-origin") is None
-                a = await g.ask("/api/conversations/mine", headers=me | forged, method="DELETE")
-                assert a.status == 403, forged
-            assert sum(len(c.requests) for c in up.connections) == asked
-            # reading: refused where a browser says that another site wants it, but going there is the user's own doing
-            get = "/api/conversations/mine"
-            assert (await g.ask(get, headers=me | {"sec-fetch-site": "cross-site"})).status == 403
-            framed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
-            assert (await g.ask(get, headers=me | framed)).status == 403
-            assert (await g.ask(get, headers=me | SAME)).status == 200
-            a = await g.ask(get, headers=me | {"origin": "https://evil.example.net"})
-            assert "access-control-allow-origin" not in a.headers
-            # a page that may ask
-            for headers in ({"origin": PAGE}, {"origin": PAGE, "sec-fetch-site": "cross-site"}, {"sec-fetch-site": "none"}):
-                assert await said(g, me | headers) == OK
-            # who shows a key is no victim of a page, which has none
-            assert await said(g, bearer(MAIN) | {"sec-fetch-site": "cross-site"}) == OK
+    async with provider() as up, gateway(shell, data=tmp_path, **upstream(up, cors={"origins": [PAGE]})) as g:
+        me = await login(g)
+        body = chat("Hi", conversation_id="mine")
+        assert (await g.ask("/api/chat", body, me | SAME)).status == 200
+        asked = len(up.connections[0].requests)
+        for forged in FORGED:
+            for path in ("/api/chat", "/v1/chat/completions", "/p/shop/api/chat", "/api/tts"):
+                a = await g.ask(path, body, me | forged)
+                assert a.status == 403, (forged, path, a.text)
+                assert a.headers.get("access-control-allow-origin") is None
+            a = await g.ask("/api/conversations/mine", headers=me | forged, method="DELETE")
+            assert a.status == 403, forged
+        assert sum(len(c.requests) for c in up.connections) == asked
+        # reading: refused where a browser says that another site wants it, but going there is the user's own doing
+        get = "/api/conversations/mine"
+        assert (await g.ask(get, headers=me | {"sec-fetch-site": "cross-site"})).status == 403
+        framed = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate", "sec-fetch-dest": "iframe"}
+        assert (await g.ask(get, headers=me | framed)).status == 403
+        assert (await g.ask(get, headers=me | SAME)).status == 200
+        a = await g.ask(get, headers=me | {"origin": "https://evil.example.net"})
+        assert "access-control-allow-origin" not in a.headers
+        # a page that may ask
+        for headers in (
+            {"origin": PAGE},
+            {"origin": PAGE, "sec-fetch-site": "cross-site"},
+            {"sec-fetch-site": "none"},
+        ):
+            assert await said(g, me | headers) == OK
+        # who shows a key is no victim of a page, which has none
+        assert await said(g, bearer(MAIN) | {"sec-fetch-site": "cross-site"}) == OK
 
 
 async def test_every_page_may_ask_but_none_with_a_cookie(shell: str, tmp_path: Path) -> None:
@@ -253,7 +258,7 @@ async def test_it_goes_with_its_key(shell: str, tmp_path: Path) -> None:
 async def test_an_old_cookie_locks_nobody_out(shell: str, tmp_path: Path) -> None:
     """A browser goes on sending a cookie whose key is gone. Nobody guesses anything by that: it is not counted, and what is open
     to everybody stays open to it."""
-    open_chat = {
+    open_chat: dict[str, Any] = {
         "limits": {"address": {"requests_per_minute": 1000}},
         "cors": {"origins": [PAGE]},
         "trusted_proxies": ["127.0.0.1"],

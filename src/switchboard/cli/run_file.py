@@ -10,6 +10,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from switchboard.config.folder import data_folder as data_folder  # who looks for servers looks for this too
 from switchboard.config.tree import Settings
 
 
@@ -24,15 +25,8 @@ class Running(Struct):
     message: str = ""
 
 
-def data_folder(settings: Settings) -> Path:
-    """Where data is kept."""
-    if settings.data_dir is not None:
-        return Path(settings.data_dir).expanduser()
-    base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
-    return Path(base).expanduser() / "switchboard"
-
-
-def _folder(settings: Settings) -> Path:
+def run_folder(settings: Settings) -> Path:
+    """Where running servers keep what is of them only while they run."""
     return data_folder(settings) / "run"
 
 
@@ -40,7 +34,7 @@ class RunFile:
     """The file of this process's server. Raises `OSError` where the data folder cannot be written."""
 
     def __init__(self, settings: Settings, port: int) -> None:
-        folder = _folder(settings)
+        folder = run_folder(settings)
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._path = folder / f"{port}.json"
         self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -55,6 +49,10 @@ class RunFile:
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, data, 0)
 
+    def leave(self) -> None:
+        """This process is no longer the server's own, but one that it has forked."""
+        os.close(self._fd)
+
     def close(self) -> None:
         """The server ends."""
         with contextlib.suppress(OSError):
@@ -66,7 +64,7 @@ def find(settings: Settings) -> list[Running]:
     """The servers that run with the data folder of `settings`: the one on its port, else all of them."""
     found = []
     try:
-        paths = sorted(_folder(settings).glob("*.json"))
+        paths = sorted(run_folder(settings).glob("*.json"))
     except OSError:  # a folder that may not be looked into
         paths = []
     for path in paths:

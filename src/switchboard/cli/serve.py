@@ -1,4 +1,4 @@
-"""``switchboard serve``: one process that serves until it is told to end."""
+"""``switchboard serve``: one process that serves until it is told to end, or (`cli.supervisor`) several."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import socket
 import sys
 from collections.abc import Generator, Mapping
 from types import FrameType
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import uvicorn
 import uvloop
@@ -32,17 +32,27 @@ from switchboard.net.front import FrontProtocol
 from switchboard.telemetry import logs
 from switchboard.telemetry.stalls import StallWatch
 
+#: Connections that may wait to be accepted.
+BACKLOG: Final = 4096
 
-def run(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
-    """Serve until a signal comes. Exits with status 2 for bad settings, 1 when the port cannot be had."""
+
+def run(flags: Mapping[tuple[str, ...], Any], config: str | None, *, alone: bool = False) -> None:
+    """Serve until a signal comes; with `alone` in this very process, whatever the settings say of workers. Exits with status
+    2 for bad settings, 1 when the port cannot be had."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there are settings to be read anew
     settings, sources = read(flags, config)
     _raise_open_files()
-    listener = _listen(settings)
+    if settings.workers > 1 and not alone:
+        from switchboard.cli.supervisor import supervise
+
+        raise SystemExit(supervise(settings, sources, flags, config))
+    listener = listen(settings)
     style = logs.style_for(settings.log.format)
     output = logs.Output(sys.stderr.fileno())
     log = logs.Log(output, level=settings.log.level, style=style, secrets=secrets_of(settings))
     logs.attach(log, settings.log.level)
+    if settings.workers > 1:
+        log.say("INFO", f"with --reload one process serves, not {settings.workers}")
     try:
         code = uvloop.run(_serve(settings, log, flags, config, sources, listener))
     finally:
@@ -57,8 +67,9 @@ def _raise_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 1 << 20) if hard > 0 else 1 << 20, hard))
 
 
-def _listen(settings: Settings) -> socket.socket:
-    """The socket to listen on. Exits with status 1 and a word on what to do if it cannot be had."""
+def listen(settings: Settings, *, at_once: bool = False) -> socket.socket:
+    """The socket to listen on: bound, and with `at_once` listened on. Exits with status 1 and a word on what to do if it cannot
+    be had."""
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             settings.host, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -66,6 +77,8 @@ def _listen(settings: Settings) -> socket.socket:
         listener = socket.socket(family, kind, protocol)
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(address)
+        if at_once:
+            listener.listen(BACKLOG)
     except OSError as e:
         reason = e.strerror or str(e)
         if e.errno == errno.EADDRINUSE:
@@ -87,7 +100,7 @@ async def _serve(
 ) -> int:
     app = Application(settings, log, storage=Storage(settings))
     live = LiveSettings(app, flags, config, sources)
-    server = Server(_server_config(app, settings), app, settings, lambda: _ready(app, live, sources))
+    server = Server(server_config(app, settings), app, settings, lambda: _ready(app, live, sources))
     try:
         await server.serve([listener])
     finally:
@@ -100,16 +113,25 @@ def _ready(app: Application, live: LiveSettings, sources: Sources) -> None:
     """The server answers: tell people and other commands."""
     settings = app.runtime.settings
     live.listen()
-    _banner(settings, app, sources.file)
-    try:
-        live.tell(RunFile(settings, app.port))
-    except OSError as e:
-        text = f"the data folder {data_folder(settings)} cannot be written ({e.strerror}): `switchboard reload` will not find this server"
-        app.log.say("WARNING", text)
+    app.log.output.write(banner(settings, app, sources.file))
+    run_file = make_run_file(settings, app.port, app.log)
+    if run_file is not None:
+        live.tell(run_file)
     app.registry.every_tick(live.tick)
 
 
-def _server_config(app: Application, settings: Settings) -> uvicorn.Config:
+def make_run_file(settings: Settings, port: int, log: logs.Log) -> RunFile | None:
+    """The file by which other commands find this server; None, and a word in the log, where it cannot be written."""
+    try:
+        return RunFile(settings, port)
+    except OSError as e:
+        text = f"the data folder {data_folder(settings)} cannot be written ({e.strerror}): `switchboard reload` will not find this server"
+        log.say("WARNING", text)
+        return None
+
+
+def server_config(app: Application, settings: Settings) -> uvicorn.Config:
+    """How uvicorn serves `app`."""
     return uvicorn.Config(
         cast("Any", app.asgi),
         http=cast("Any", functools.partial(FrontProtocol, door=app.door)),
@@ -119,14 +141,14 @@ def _server_config(app: Application, settings: Settings) -> uvicorn.Config:
         access_log=False,
         proxy_headers=False,  # whose X-Forwarded-* headers count is for `surface.envelope` to decide
         server_header=False,
-        backlog=4096,
+        backlog=BACKLOG,
         ssl_certfile=settings.tls.certificate,
         ssl_keyfile=settings.tls.key,
     )
 
 
 class Server(uvicorn.Server):
-    """uvicorn's server, with an end that tells load balancers first and open streams last."""
+    """uvicorn's server, with an end that tells load balancers first and open streams last. `ready` is called once it answers."""
 
     def __init__(self, config: uvicorn.Config, app: Application, settings: Settings, ready: Any) -> None:
         super().__init__(config)
@@ -171,10 +193,13 @@ class Server(uvicorn.Server):
                 signal.signal(s, handler)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        if self.should_exit:
-            self.force_exit = True
+        self.end(quick=sig == signal.SIGINT, now=self.should_exit)
+
+    def end(self, *, quick: bool = False, now: bool = False) -> None:
+        """Begin to end: `quick` without the while of further accepts, `now` without any waiting."""
         self.should_exit = True
-        self._quick = sig == signal.SIGINT
+        self._quick = self._quick or quick
+        self.force_exit = self.force_exit or now
         self._app.state.stopping = True
 
     async def shutdown(self, sockets: list[Any] | None = None) -> None:
@@ -198,7 +223,8 @@ class Server(uvicorn.Server):
             await asyncio.sleep(0.05)
 
 
-def _banner(settings: Settings, app: Application, file: str | None) -> None:
+def banner(settings: Settings, app: Application, file: str | None) -> bytes:
+    """What a server says when it is there; `file` is its settings file."""
     base = app.address
     profile = app.runtime.profile
     provider = app.runtime.providers[profile.provider]
@@ -218,4 +244,4 @@ def _banner(settings: Settings, app: Application, file: str | None) -> None:
         ("next", next_step),
     ]
     text = f"\nSwitchboard {__version__}\n" + "".join(f"  {k:<12}{v}\n" for k, v in rows) + "\n"
-    app.log.output.write(text.encode())
+    return text.encode()

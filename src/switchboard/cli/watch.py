@@ -1,4 +1,4 @@
-"""``serve --reload``: a server that starts again when code or settings change."""
+"""``serve --reload``: a server that starts again when code or settings change. It has one process, for who writes code."""
 
 from __future__ import annotations
 
@@ -41,4 +41,4 @@ def watch(flags: Mapping[tuple[str, ...], Any], config: str | None) -> None:
 def _serve(flags: dict[tuple[str, ...], Any], config: str | None) -> None:
     from switchboard.cli.serve import run
 
-    run(flags, config)
+    run(flags, config, alone=True)

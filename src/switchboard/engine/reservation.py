@@ -27,13 +27,28 @@ _IN_A_MINUTE: Final = 1024
 class Reservation:
     """Made for one request; `begin` sets aside, `grow` sets more aside, `settle` corrects."""
 
-    __slots__ = ("_amounts", "_at", "_counters", "_gone", "_growing", "_op", "_price", "_rules", "_step", "_streams")
+    __slots__ = (
+        "_amounts",
+        "_asking",
+        "_at",
+        "_counters",
+        "_gone",
+        "_growing",
+        "_op",
+        "_price",
+        "_rules",
+        "_step",
+        "_streams",
+        "_wanted",
+    )
 
     def __init__(self, counters: Counters, rules: Rules, op: Op) -> None:
         self._counters = counters
         self._op = op
         self._streams = rules.streams if op.stream else ()
         self._rules = rules.uses
+        self._wanted: list[int] = []
+        self._asking: asyncio.Future[Taken] | None = None  # for those
         self._amounts: list[int] | None = None  # what is set aside, once it is
         self._price: Price | None = None
         self._at = 0.0
@@ -70,16 +85,20 @@ class Reservation:
         amounts = [min(n, short) if r.window is Window.MINUTE else n for r, n in zip(self._rules, amounts, strict=True)]
         takes = [r.take(n) for r, n in zip(self._rules, amounts, strict=True)] + [r.take(1) for r in self._streams]
         self._at = time.time()
+        self._wanted = amounts
         taken = self._counters.take(takes)
         if isinstance(taken, Taken):
             return self._begun(amounts, taken)
+        # it goes on when nobody waits for it any more: what it takes then has to be given back
+        asking = self._asking = asyncio.ensure_future(taken)
 
         async def later() -> Lines:
-            return self._begun(amounts, await taken)
+            return self._begun(amounts, await asyncio.shield(asking))
 
         return later()
 
     def _begun(self, amounts: list[int], taken: Taken) -> Lines:
+        self._asking = None
         rules = (*self._rules, *self._streams)
         if taken.refused >= 0:
             raise refusal(rules[taken.refused], taken.resets[taken.refused])
@@ -113,9 +132,18 @@ class Reservation:
 
     def settle(self, usage: Usage) -> None:
         """The request is over, and used that much."""
+        if self._asking is not None:
+            self._asking.add_done_callback(self._late)
         set_aside, self._amounts = self._amounts, None
-        if set_aside is None:
-            return
+        if set_aside is not None:
+            self._correct(set_aside, usage)
+
+    def _late(self, asking: asyncio.Future[Taken]) -> None:
+        """What was asked for is there now, and nobody wants it."""
+        if not asking.cancelled() and asking.exception() is None and asking.result().refused < 0:
+            self._correct(self._wanted, Usage())
+
+    def _correct(self, set_aside: list[int], usage: Usage) -> None:
         used = self._measured(usage)
         self._give([u - s for u, s in zip(used, set_aside, strict=True)])
         if self._streams:

@@ -190,6 +190,21 @@ async def test_a_clock_that_goes_back_gives_no_second_day(kind: str, tmp_path: P
         assert (await taken(counters, takes)).refused == (0 if kind == "redis" else -1)
 
 
+async def test_a_clock_that_goes_back_closes_nothing_for_long(kind: str, tmp_path: Path, redis_url: str) -> None:
+    clock = Clock()
+    async with counters_of(kind, clock, tmp_path, redis_url) as counters:
+        for back in (3.0, 30.0, 61.0, 100_000.0):
+            for _ in range(3):
+                clock.at += 3
+                await taken(counters, [Take("a", MINUTE, 1, 3)])
+            clock.at -= back
+            found = await taken(counters, [Take("a", MINUTE, 1, 3)])
+            assert found.refused == 0
+            assert 0 < found.resets[0] <= 62
+            clock.at += 62
+            assert (await taken(counters, [Take("a", MINUTE, 0, 3)])).used == [0]
+
+
 async def test_budgets_are_passed_by_no_more_than_one_request(kind: str, tmp_path: Path, redis_url: str) -> None:
     """Each request sets aside the most that it may use, and settles with what it did."""
     most, reserve, chance = 10_000, 400, random.Random(5)

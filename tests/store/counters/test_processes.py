@@ -83,7 +83,7 @@ def test_what_a_dead_worker_held_is_free(tmp_path: Path) -> None:
 def test_a_worker_may_die_at_any_moment(tmp_path: Path) -> None:
     """Killed in the middle, again and again: no lock stays behind, and nothing is counted that was not asked for."""
     path = tmp_path / "counters"
-    SharedCounters.create(path, workers=4, slots=16)  # one set: everybody waits for everybody
+    SharedCounters.create(path, workers=4, slots=1)  # one set: everybody waits for everybody
     counters = SharedCounters(path, worker=0)
     counters.take([Take("keep", Window.DAY, 77, 1000)])
     with ExitStack() as stack:

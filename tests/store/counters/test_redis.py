@@ -202,6 +202,7 @@ async def test_a_slow_redis(redis: RedisServer, caplog: pytest.LogCaptureFixture
             await add(a, "streams", HELD)
         made = await add(a, "tokens", DAY, 1000)
         await add(a, "requests", MINUTE)
+        await add(a, "call", HELD)
         await add(b, "streams", HELD)
         a.give(back("streams", HELD, 1))
         await used(a, "streams", HELD)
@@ -216,7 +217,8 @@ async def test_a_slow_redis(redis: RedisServer, caplog: pytest.LogCaptureFixture
         assert sum(t.refused < 0 for t in found) == 30  # half the limit: there are two processes
         assert "does not answer in time" in a.trouble and "shared among 2" in a.trouble
         assert isinstance(a.take([Take("requests", MINUTE, 1, 60)]), Taken)
-        a.give(back("tokens", DAY, 900, made.at))  # of what Redis counted
+        a.give([*back("tokens", DAY, 900, made.at), *back("call", HELD, 1)])  # of what Redis counted
+        assert await used(a, "tokens", DAY) == 30 * 7 + 1000 // 2  # gives no room here
         for _ in range(2):
             await add(a, "streams", HELD)
         a.give(back("streams", HELD, 1))  # 4 in all
@@ -227,6 +229,7 @@ async def test_a_slow_redis(redis: RedisServer, caplog: pytest.LogCaptureFixture
         assert await used(a, "streams", HELD) == 5
         assert await used(b, "tokens", DAY) == 100 + 30 * 7
         assert await used(b, "requests", MINUTE) == 31
+        assert await used(b, "call", HELD) == 0
         assert await used(b, "floor", MONTH) == 500
         a.give([*back("streams", HELD, 4), *back("tokens", DAY, 30 * 7)])
         await used(a, "tokens", DAY)

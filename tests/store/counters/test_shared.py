@@ -9,6 +9,7 @@ import pytest
 
 from support.counting import NOON, Clock
 from switchboard.core.counting import Change, Take, Window
+from switchboard.store.counters._table import WAYS
 from switchboard.store.counters.shared import SharedCounters
 
 MINUTE, DAY, MONTH, HELD = Window.MINUTE, Window.DAY, Window.MONTH, Window.HELD
@@ -90,12 +91,12 @@ def test_impossible_tables(tmp_path: Path) -> None:
 
 def test_the_quietest_is_forgotten_when_a_set_is_full(tmp_path: Path) -> None:
     clock = Clock()
-    SharedCounters.create(tmp_path / "c", workers=2, slots=16)
+    SharedCounters.create(tmp_path / "c", workers=2, slots=WAYS)
     counters = SharedCounters(tmp_path / "c", worker=0, clock=clock)
     one(counters, "held", HELD)
     one(counters, "day", DAY)
     one(counters, "month", MONTH)
-    for i in range(13):
+    for i in range(WAYS - 3):
         clock.at += 1
         one(counters, f"m{i}")
     assert counters.trouble == ""
@@ -116,9 +117,9 @@ def test_the_quietest_is_forgotten_when_a_set_is_full(tmp_path: Path) -> None:
 
 
 def test_what_is_held_is_never_forgotten(tmp_path: Path) -> None:
-    SharedCounters.create(tmp_path / "c", workers=2, slots=16)
+    SharedCounters.create(tmp_path / "c", workers=2, slots=WAYS)
     counters = SharedCounters(tmp_path / "c", worker=0, clock=Clock())
-    for i in range(16):
+    for i in range(WAYS):
         assert one(counters, f"{i}", HELD) == 1
     found = counters.take([Take("0", HELD, 1, 5), Take("new", MINUTE, 1, 5)])
     assert (found.refused, found.used) == (1, [1, 0])  # there is no room to count it
@@ -126,14 +127,14 @@ def test_what_is_held_is_never_forgotten(tmp_path: Path) -> None:
     counters.give([Change("new", MINUTE, 5, NOON)])
     counters.give([Change("3", HELD, -1, NOON)])
     assert counters.take([Take("0", HELD, 1, 5), Take("new", MINUTE, 1, 5)]).used == [2, 1]
-    assert [one(counters, f"{i}", HELD, 0) for i in (0, 1, 2, 4, 15)] == [2, 1, 1, 1, 1]
+    assert [one(counters, f"{i}", HELD, 0) for i in (0, 1, 2, 4, WAYS - 1)] == [2, 1, 1, 1, 1]
 
 
 def test_takes_of_one_set_do_not_push_each_other_out(tmp_path: Path) -> None:
     clock = Clock()
-    SharedCounters.create(tmp_path / "c", workers=2, slots=16)
+    SharedCounters.create(tmp_path / "c", workers=2, slots=WAYS)
     counters = SharedCounters(tmp_path / "c", worker=0, clock=clock)
-    for i in range(16):
+    for i in range(WAYS):
         one(counters, f"old {i}", DAY)
     clock.at += 5
     takes = [Take("a", MINUTE, 1, 5), Take("b", DAY, 2, 5), Take("old 0", DAY, 3, 5), Take("c", HELD, 4, 5)]
@@ -154,17 +155,17 @@ def test_many_counters_and_more_than_are_kept_in_mind(tmp_path: Path) -> None:
 def test_a_slot_that_was_half_made_is_used_again(tmp_path: Path) -> None:
     """A writer that dies between two words leaves a slot of nobody."""
     path = tmp_path / "c"
-    SharedCounters.create(path, workers=2, slots=16)
+    SharedCounters.create(path, workers=2, slots=WAYS)
     counters = SharedCounters(path, worker=0, clock=Clock())
-    for i in range(16):
+    for i in range(WAYS):
         one(counters, f"{i}", DAY)
     whole = path.read_bytes()
     counters.close()
-    size = (len(whole) - 8192) // 16
+    size = (len(whole) - 8192) // WAYS
     with path.open("r+b") as file:
         file.seek(8192 + 3 * size)
         file.write(bytes(8))  # the first half of its hash
     counters = SharedCounters(path, worker=0, clock=Clock())
-    used = [one(counters, f"{i}", DAY, 0) for i in range(16)]
-    assert sorted(used) in ([0] + [1] * 15, [0, 0] + [1] * 14)
+    used = [one(counters, f"{i}", DAY, 0) for i in range(WAYS)]
+    assert sorted(used) in ([0] + [1] * (WAYS - 1), [0, 0] + [1] * (WAYS - 2))
     assert one(counters, "another", DAY) == 1

@@ -21,7 +21,7 @@ from typing import Final
 from switchboard.store.counters._minute import BUCKETS
 
 #: Slots of one set.
-WAYS: Final = 16
+WAYS: Final = 32
 #: Workers that one table can serve.
 MOST_WORKERS: Final = 64
 #: Words of a slot: two of its hash, when it was last asked for (seconds), where its window or newest bucket begins, the sum

@@ -28,7 +28,8 @@ class SharedCounters:
     one process, and is not to be used by a child that was forked. Raises OSError where there is no file, and ValueError where
     it is none of this version, or has no room for the worker.
 
-    A counter's place is one of the 16 slots of its set. When they are full, the one that was quiet longest is forgotten: those first
+    A counter's place is one of the 32 slots of its set: a table with three times as many slots as there are counters at a time has
+    room for all of them. When a set is full, the one that was quiet longest is forgotten: those first
     that count nothing any more, then those of a minute, then those of a day or a month, but none that somebody holds.
     What a worker takes of days and months stays taken if it is killed before it settles.
     """

@@ -1,4 +1,4 @@
-"""The first page in Chromium: log in, chat, stop, draw; what happens with a token that is refused."""
+"""The first page in Chromium: log in, chat, stop, draw; what happens when the session is over."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PACE = {"SWITCHBOARD_PROVIDERS__OFFLINE__PACE": "0.05"}
 SENTENCE = "one two three four five six seven eight nine ten"
 #: What Chromium's console says of an answer with status 401.
 REFUSED = "Failed to load resource: the server responded with a status of 401 (Unauthorized)"
-TOKEN = "switchboard.token"
+SESSION = "switchboard.session"
 #: A picture of one pixel, and where another server has one.
 DOT = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR4nGNgYGBgAAAABQABpfZFQAAAAABJRU5ErkJggg=="
 ELSEWHERE = "https://images.example.com/dot.png"
@@ -90,7 +90,7 @@ def is_logged_out(page: Page) -> None:
     expect(page.locator("#app")).to_be_hidden()
     expect(page.get_by_role("button", name="Log out")).to_be_hidden()
     expect(page.get_by_label("Access key")).to_be_focused()
-    assert page.evaluate(f"localStorage.getItem('{TOKEN}')") is None
+    assert page.evaluate(f"localStorage.getItem('{SESSION}')") is None
 
 
 def test_a_wrong_key_and_the_right_one(page: Page, locked: str, shot: Callable[[str], None]) -> None:
@@ -253,12 +253,15 @@ def test_an_image_that_lies_elsewhere(page: Page, unlocked: str) -> None:
 
 
 @pytest.mark.parametrize("act", ["chat", "draw", "reload"])
-def test_a_token_that_is_refused(page: Page, locked: str, act: str, shot: Callable[[str], None]) -> None:
+def test_a_session_that_is_over(page: Page, locked: str, act: str, shot: Callable[[str], None]) -> None:
     page.goto(locked)
     log_in(page)
     say(page, "hello")
     expect(page.locator("#conversation .assistant")).to_have_text("hello")
-    page.evaluate(f"localStorage.setItem('{TOKEN}', 'sbt_default.9999999999.garbage.garbage')")
+    (cookie,) = page.context.cookies()
+    assert cookie["httpOnly"] and cookie["sameSite"] == "Lax" and page.evaluate("document.cookie") == ""
+    page.context.clear_cookies()
+    page.context.add_cookies([{"name": cookie["name"], "value": cookie["value"][:-4] + "AAAA", "url": locked}])
     errors = errors_of(page)
     if act == "chat":
         say(page, "hello again")
@@ -269,7 +272,7 @@ def test_a_token_that_is_refused(page: Page, locked: str, act: str, shot: Callab
         page.reload()
     is_logged_out(page)
     if act != "reload":
-        expect(page.get_by_role("alert")).to_have_text("The token is not valid, or not any more.")
+        expect(page.get_by_role("alert")).to_have_text("The session is over: log in again.")
     shot(f"refused-{act}")
     assert errors == [REFUSED]
     log_in(page)

@@ -103,7 +103,7 @@ class Identity:
             if cookie is not None:
                 if cookies.cross_site(head.headers, head.method, self._origins):
                     raise Problem("ORIGIN_NOT_ALLOWED", "A page of another site asks with this server's cookie.")
-                return self._by_cookie(sessions, cookie, peer)
+                return self._by_cookie(sessions, cookie)
         if self._own is not None:
             return self._by_own_check(self._own, head, peer, surface, shown)
         return self._unknown(peer, surface, shown)
@@ -180,11 +180,12 @@ class Identity:
     def _user(self, verified: jwt.Verified) -> Caller:
         return Caller(f"jwt:{verified.issuer}:{verified.subject}", "jwt", user=verified.subject)
 
-    async def _by_cookie(self, sessions: PageSessions, cookie: bytes, peer: str) -> Caller:
+    async def _by_cookie(self, sessions: PageSessions, cookie: bytes) -> Caller:
         name = await sessions.find(cookie)
         found = None if name is None else self.access.by_id(name)
         if found is None:
-            raise self._refused(peer, "a cookie of no session")
+            text = "The session is over: log in again."
+            raise Problem("UNAUTHORIZED", text, detail="a cookie of no session", headers=CHALLENGE)
         return found
 
     async def _by_own_check(self, own: OwnCheck, head: RequestHead, peer: str, surface: str, shown: bytes) -> Caller:

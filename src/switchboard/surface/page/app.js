@@ -1,18 +1,18 @@
-// The first page: log in with the access key, keep the token, chat, draw. It talks to the access-key service.
+// The first page: log in with the access key, chat, draw. It talks to the access-key service, and is known by a cookie that
+// no script can read; what is kept here is only that somebody has logged in.
 
-const TOKEN = "switchboard.token";
+const SESSION = "switchboard.session";
 const at = (id) => document.getElementById(id);
 let messages = [];
 let answering = null; // what stops the answer that comes in
 let session = new AbortController(); // what stops everything when somebody logs out
 
+let leaving = Promise.resolve(); // the end of the session before
+
 class Refused extends Error {}
 
 async function ask(path, body, signal) {
-  const headers = {};
-  const token = localStorage.getItem(TOKEN);
-  if (token) headers.authorization = `Bearer ${token}`;
-  if (body) headers["content-type"] = "application/json";
+  const headers = body ? { "content-type": "application/json" } : {};
   const ends = signal ? AbortSignal.any([session.signal, signal]) : session.signal;
   const answer = await fetch(path, {
     method: body ? "POST" : "GET",
@@ -23,7 +23,7 @@ async function ask(path, body, signal) {
   if (answer.ok) return answer;
   const { error } = await answer.json().catch(() => ({}));
   const text = error?.message ?? `The server answered ${answer.status}.`;
-  if (answer.status === 401 && path !== "/auth") {
+  if (answer.status === 401 && path !== "/auth/session") {
     logOut();
     throw new Refused(text);
   }
@@ -31,7 +31,8 @@ async function ask(path, body, signal) {
 }
 
 function logOut(text = "") {
-  localStorage.removeItem(TOKEN);
+  if (localStorage.getItem(SESSION)) leaving = fetch("/auth/session", { method: "DELETE" }).catch(() => {});
+  localStorage.removeItem(SESSION);
   session.abort();
   session = new AbortController();
   messages = [];
@@ -52,7 +53,7 @@ async function enter() {
   at("model").replaceChildren(...["", ...data.map((m) => m.id)].map((id) => new Option(id || "the default", id)));
   at("login").hidden = true;
   at("app").hidden = false;
-  at("logout").hidden = !localStorage.getItem(TOKEN);
+  at("logout").hidden = !localStorage.getItem(SESSION);
   at("message").focus();
 }
 
@@ -109,8 +110,9 @@ async function* pieces(answer) {
 }
 
 onSubmit("login", async () => {
-  const { token } = await (await ask("/auth", { access_key: at("key").value })).json();
-  localStorage.setItem(TOKEN, token);
+  await leaving; // or its answer would take the new cookie away
+  await ask("/auth/session", { access_key: at("key").value });
+  localStorage.setItem(SESSION, "begun");
   at("key").value = "";
   await enter();
 });
@@ -131,6 +133,9 @@ onSubmit("chat", async () => {
       box.textContent += piece;
       follow();
     }
+  } catch (error) {
+    if (error instanceof Refused) at("message").value = text; // to be sent again once somebody has logged in
+    throw error;
   } finally {
     answering = null;
     at("stop").hidden = true;
@@ -156,11 +161,14 @@ at("message").addEventListener("keydown", (event) => {
     at("chat").requestSubmit();
   }
 });
-at("stop").addEventListener("click", () => answering?.abort());
+at("stop").addEventListener("click", () => {
+  answering?.abort();
+  at("message").focus();
+});
 at("logout").addEventListener("click", () => logOut());
 
 enter().catch((error) => {
   if (error instanceof Refused) return;
-  at("login").hidden = false; // the token may be good yet: it stays
+  at("login").hidden = false; // the session may be good yet: it stays
   told("login", error.message);
 });

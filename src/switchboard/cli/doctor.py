@@ -14,12 +14,12 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any, Final, Literal
-
-from msgspec import Struct
+from typing import Any, Final
 
 from switchboard.app import default_provider
 from switchboard.app.runtime import SECTIONS, default_models, make_provider, named_providers
+from switchboard.cli.doctor_kept import kept
+from switchboard.cli.findings import Check, State
 from switchboard.cli.run_file import data_folder, find
 from switchboard.config.check import provider_type
 from switchboard.config.load import SettingsError, load
@@ -36,20 +36,10 @@ from switchboard.policy.retirement import NOTICE, Retirements
 from switchboard.providers import kinds
 from switchboard.providers.offline.studio import jobs
 
-State = Literal["ok", "warning", "failed", "skipped"]
 _TIMEOUT: Final = 15.0
 _LITTLE: Final = 1 << 30  # bytes free on a disk
 _SKEW: Final = 60.0  # seconds that the clock may be off
 _REACH: Final = (Fault.REFUSED, Fault.DNS, Fault.CONNECT_TIMEOUT, Fault.TIMEOUT, Fault.RESET, Fault.PROXY)
-
-
-class Check(Struct, frozen=True):
-    """One line: what was looked at, how it is, what there is to say, and what to do."""
-
-    what: str
-    state: State
-    text: str
-    fix: str = ""
 
 
 def run(flags: Mapping[tuple[str, ...], Any], config: str | None, *, as_json: bool, offline: bool) -> None:
@@ -76,7 +66,7 @@ async def examine(
     checks = [Check("settings", "ok", sources.file or "defaults and environment"), _port(settings)]
     clocks: list[float] = []
     checks += await _providers(settings, environment, clocks, offline=offline)
-    checks += [*_models(settings), *_folder(settings), _clock(clocks)]
+    checks += [*_models(settings), *_folder(settings), *await kept(settings, offline=offline), _clock(clocks)]
     return checks
 
 

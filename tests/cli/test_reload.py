@@ -169,7 +169,11 @@ def test_counts_of_the_rate_limit_survive(serving: Serving, run: Run, tmp_path: 
     with serving() as (_, port):
         assert [ask(port, hot, chat("a"))[0] for _ in range(3)] == [200] * 3
         assert ask(port, app, chat("a"))[0] == 200
-        write(tmp_path, limits={"requests_per_minute": 4}, profiles={"app": {"limits": {"requests_per_minute": 2}}, "b": {}})
+        write(
+            tmp_path,
+            limits={"requests_per_minute": 4},
+            profiles={"app": {"limits": {"requests_per_minute": 2}}, "b": {}},
+        )
         assert run("reload", **data).returncode == 0
         assert [ask(port, hot, chat("a"))[0] for _ in range(2)] == [200, 429]
         assert [ask(port, app, chat("a"))[0] for _ in range(2)] == [200, 429]

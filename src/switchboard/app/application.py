@@ -18,8 +18,10 @@ from switchboard.app.runtime import Parts, Runtime, build, secrets_of
 from switchboard.app.storage import Storage
 from switchboard.config.check import provider_type
 from switchboard.config.tree import Settings
+from switchboard.core.clock import now
 from switchboard.core.counting import Counters
 from switchboard.core.errors import Problem
+from switchboard.core.process import Process
 from switchboard.core.types import Operation, header, header_pairs
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.identity import Doors
@@ -27,6 +29,7 @@ from switchboard.engine.jwks import KeySets, through
 from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
+from switchboard.net.control import Control, Siblings
 from switchboard.net.dial import TcpDialer
 from switchboard.net.front import FrontLimits
 from switchboard.net.http import UpstreamPool
@@ -43,6 +46,7 @@ from switchboard.store.counters.local import LocalCounters
 from switchboard.surface import access_key_service, conversations, operations, pages
 from switchboard.surface import problem as shapes
 from switchboard.surface.access_key_service import Doorkeeper
+from switchboard.telemetry.gathered import Gathered, Open
 from switchboard.telemetry.logs import Log
 from switchboard.telemetry.metrics import Metrics
 from switchboard.telemetry.records import Ledger
@@ -53,13 +57,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("switchboard.app")
 _PREWARM_AFTER = 1.5  # seconds
 #: Settings that hold from the start to the end of a process.
-_FIXED = ("host", "port", "tls", "data_dir", "shutdown", "traces")
+_FIXED = ("host", "port", "workers", "tls", "data_dir", "shutdown", "traces", "database", "redis")
 
 
 class Application:
     """One process's server. Made inside its event loop; `start` begins to tick, `close` ends everything.
 
-    `environment` is where proxies are looked up. `storage` is what it keeps, None where nothing is kept; `counters` are what it counts callers' uses in.
+    `environment` is where proxies are looked up. `process` says which of the server's processes this is, by default the only one. `storage` is what it keeps, None where nothing is kept; `counters` are what it counts callers' uses in.
     """
 
     def __init__(
@@ -70,8 +74,12 @@ class Application:
         *,
         storage: Storage | None = None,
         counters: Counters | None = None,
+        process: Process | None = None,
     ) -> None:
         self._environment = os.environ if environment is None else environment
+        self.process = process or Process()
+        self.control = Control(self.process)  # heard by the other workers once `control.open` was awaited
+        self.siblings = Siblings(self.process, self.control)
         self.log = log
         self.registry = Registry()
         self.ledger = Ledger()
@@ -80,6 +88,7 @@ class Application:
         self.ledger.read_by(self.metrics.records)
         self.traces = self._make_traces(settings)
         self.state = operations.State(lambda: len(self.registry.open), self._trouble)
+        self.gathered = Gathered(self.siblings, self.control, self.metrics, self._open)
         self.prices = PriceBook()
         self.targets = Targets(self.prices)
         self.ledger.priced_by(self.prices.price)
@@ -191,11 +200,14 @@ class Application:
         for pool in self._pools.values():
             pool.tick(at)
 
+    def _open(self) -> Open:
+        """What this process has open."""
+        return Open(0, self.state.requests(), now() - self.state.began)
+
     async def close(self) -> None:
         """End what is open, write what is to be written."""
+        self.control.close()
         self.registry.stop_all()
-        if self.runtime.conversations is not None:
-            await self.runtime.conversations.close()
         self.registry.close()
         for pool in self._pools.values():
             pool.close()
@@ -244,6 +256,8 @@ class Application:
         runtime = self._build(settings)
         self.log.configure(level=settings.log.level, secrets={*secrets_of(before), *secrets_of(settings)})
         self._configure_targets(settings)
+        if self.storage is not None:
+            self.storage.settings_changed(settings)
         self.door.limits = _front_limits(settings)
         self.ordinary.openapi_schema = None
         self.runtime = runtime
@@ -268,7 +282,7 @@ class Application:
             openapi_url=None,
             redirect_slashes=False,  # a redirect would be built from the host header
         )
-        app.include_router(operations.router(self.state, self.metrics, lambda: self.runtime.catalog, self._endpoints))
+        app.include_router(operations.router(self.state, self.gathered, lambda: self.runtime.catalog, self._endpoints))
         app.include_router(access_key_service.router(Doorkeeper(self._keys, self._lifetimes, self.doors.sessions)))
         if self.storage is not None:
             app.include_router(conversations.router(self._conversations, self.storage.usage))

@@ -86,7 +86,9 @@ def build(settings: Settings, parts: Parts) -> Runtime:
     chat_paths = ["/api/chat", "/api/v1/chat", *settings.chat.paths]
     closed = identified(settings)
     kept = parts.storage
-    conversations = None if kept is None else Conversations(kept.conversations, kept.journals, trusting=not closed)
+    conversations = (
+        None if kept is None else Conversations(kept.conversations, kept.journals, kept.keeping, trusting=not closed)
+    )
 
     def routes(name: str, chat: Chat, own: ProfileSettings | None = None) -> Routes:
         provider = chat.provider or chosen

@@ -22,6 +22,8 @@ from switchboard.store import Database, StoreError
 from switchboard.store.batch import UsageWriter
 from switchboard.store.conversations import Conversations
 from switchboard.store.keys import Keys
+from switchboard.store.schema import upgrade
+from switchboard.store.urls import is_postgres
 from switchboard.store.usage import Spent, UsageLog, UsageRow, day_of
 from switchboard.store.web_sessions import WebSessions
 from switchboard.telemetry.records import Record
@@ -30,6 +32,7 @@ _log: Final = logging.getLogger("switchboard.storage")
 _DAY: Final = 86_400_000
 _PRUNE_EVERY: Final = 3600.0  # seconds
 _RETRY: Final = 1.0
+_PATIENCE: Final = 2.0
 
 
 class Storage:
@@ -43,6 +46,7 @@ class Storage:
         self.keys = Keys(self.database)
         self.conversations = Conversations(self.database)
         self.journals = Journals()
+        self.keeping: set[asyncio.Task[None]] = set()  # conversations that are being written
         self.sessions = WebSessions(self.database)
         self.seeded = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -112,9 +116,21 @@ class Storage:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self.keeping:
+            await asyncio.wait(self.keeping, timeout=_PATIENCE)
         await self.keyring.close()
         await self.writer.close()
         await self.database.close()
+
+
+def migrate(settings: Settings) -> None:
+    """Bring the tables of a PostgreSQL up to date where the settings say so (those of SQLite are made by themselves). Blocks. What
+    does not go is logged, and stays the database's trouble."""
+    if settings.database.migrate and is_postgres(database_url(settings)):
+        try:
+            upgrade(database_url(settings))
+        except StoreError as e:
+            _log.warning("%s", e)
 
 
 def floors(spent: list[Spent], at: float) -> list[Change]:

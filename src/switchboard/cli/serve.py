@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+import uuid
 from collections.abc import Generator, Mapping
 from types import FrameType
 from typing import Any, Final, cast
@@ -20,7 +21,8 @@ import uvloop
 
 from switchboard import __version__
 from switchboard.app import Application, secrets_of
-from switchboard.app.storage import Storage
+from switchboard.app.counting import make_counters
+from switchboard.app.storage import Storage, migrate
 from switchboard.cli.live import LiveSettings
 from switchboard.cli.run_file import RunFile, data_folder
 from switchboard.cli.settings import read
@@ -53,6 +55,7 @@ def run(flags: Mapping[tuple[str, ...], Any], config: str | None, *, alone: bool
     logs.attach(log, settings.log.level)
     if settings.workers > 1:
         log.say("INFO", f"with --reload one process serves, not {settings.workers}")
+    migrate(settings)
     try:
         code = uvloop.run(_serve(settings, log, flags, config, sources, listener))
     finally:
@@ -98,7 +101,8 @@ async def _serve(
     sources: Sources,
     listener: socket.socket,
 ) -> int:
-    app = Application(settings, log, storage=Storage(settings))
+    counters = make_counters(settings, boot=uuid.uuid4().hex)
+    app = Application(settings, log, storage=Storage(settings), counters=counters)
     live = LiveSettings(app, flags, config, sources)
     server = Server(server_config(app, settings), app, settings, lambda: _ready(app, live, sources))
     try:

@@ -44,13 +44,15 @@ class Turn:
 
 class Conversations:
     """Holds conversations in `repository`, and the answers in them that go on without their client in `journals`. `trusting`: who is not known may name conversations as they like, because nobody
-    is asked who they are here."""
+    is asked who they are here. `keeping` holds what is being written."""
 
-    def __init__(self, repository: Repository, journals: Journals, *, trusting: bool) -> None:
+    def __init__(
+        self, repository: Repository, journals: Journals, keeping: set[asyncio.Task[None]], *, trusting: bool
+    ) -> None:
         self.repository = repository
         self._trusting = trusting
         self.journals = journals
-        self._keeping: set[asyncio.Task[None]] = set()
+        self._keeping = keeping
         self.lost = 0
 
     def owner(self, caller: Caller, user: str) -> str:
@@ -110,11 +112,6 @@ class Conversations:
         while not await self.repository.append(*place, count, said, at, title, turn.user):
             held = await self.repository.load(*place)  # somebody has asked in between: this comes behind that
             count = 0 if held is None else len(held.messages)
-
-    async def close(self) -> None:
-        """Wait for what is being kept."""
-        if self._keeping:
-            await asyncio.wait(self._keeping, timeout=_PATIENCE)
 
 
 def owner_of(caller: Caller, user: str, *, trusting: bool) -> str:

@@ -14,7 +14,8 @@ from switchboard.core.errors import Problem
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.gate import Gate
 from switchboard.policy.profile import Profile
-from switchboard.telemetry.metrics import CONTENT_TYPE, Metrics
+from switchboard.telemetry.gathered import Gathered
+from switchboard.telemetry.metrics import CONTENT_TYPE
 
 
 class Health(BaseModel):
@@ -112,18 +113,19 @@ class State:
 
 
 def router(
-    state: State, metrics: Metrics, catalog: Callable[[], Catalog], endpoints: Callable[[], list[str]]
+    state: State, gathered: Gathered, catalog: Callable[[], Catalog], endpoints: Callable[[], list[str]]
 ) -> APIRouter:
-    """The endpoints. `catalog` gives the current runtime's; `endpoints` the list that ``/api/status`` shows."""
+    """The endpoints. `gathered` tells of all workers; `catalog` gives the current runtime's; `endpoints` the list that ``/api/status`` shows."""
     r = APIRouter()
 
     @r.get("/health", tags=["operations"], summary="Is it up?")
     async def health() -> Health:
+        there = await gathered.status()
         return Health(
             status="stopping" if state.stopping else "ok",
-            uptime=round(now() - state.began, 3),
-            connections=0,
-            requests=state.requests(),
+            uptime=round(there.uptime, 3),
+            connections=there.connections,
+            requests=there.requests,
             version=__version__,
             checks=state.checks,
         )
@@ -153,7 +155,8 @@ def router(
     @r.get("/api/status", tags=["operations"], summary="What is served here?")
     @r.get("/api/v1/status", include_in_schema=False)
     async def status() -> Status:
-        return Status(status="ok", version=__version__, endpoints=endpoints(), connections=0)
+        there = await gathered.status()
+        return Status(status="ok", version=__version__, endpoints=endpoints(), connections=there.connections)
 
     @r.get(
         "/metrics",
@@ -163,7 +166,7 @@ def router(
         responses={200: {"content": {"text/plain": {}}}},
     )
     async def prometheus() -> Response:
-        return Response(metrics.expose(), headers={"content-type": CONTENT_TYPE})
+        return Response(await gathered.metrics(), headers={"content-type": CONTENT_TYPE})
 
     @r.get("/models", tags=["access key"], summary="List models", response_model_exclude_none=True)
     @r.get("/v1/models", tags=["models"], summary="List models", response_model_exclude_none=True)

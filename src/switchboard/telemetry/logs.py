@@ -6,8 +6,10 @@ Lines go out in batches from a thread of their own, so that a blocked terminal o
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
+import select
 import sys
 import threading
 from collections.abc import Iterable
@@ -89,13 +91,19 @@ class Output:
                 self._waiting.clear()
             if not data:
                 return
-            try:
-                while data:
-                    data = data[os.write(self._fd, data) :]
-            except OSError:
-                pass  # nobody reads the log any more; there is nowhere to say so
+            with contextlib.suppress(OSError):  # nobody reads the log any more; there is nowhere to say so
+                self._write_out(data)
             with self._wake:
                 self._size = sum(map(len, self._waiting))
+
+    def _write_out(self, data: bytes) -> None:
+        """Whole lines at a time, as many as a pipe takes in one piece: other processes write to it too."""
+        view, at = memoryview(data), 0
+        while at < len(data):
+            end = len(data)
+            if end - at > select.PIPE_BUF:
+                end = data.rfind(b"\n", at, at + select.PIPE_BUF) + 1 or data.find(b"\n", at) + 1 or end
+            at += os.write(self._fd, view[at:end])
 
     def close(self, timeout: float = 2.0) -> None:
         """Write what waits, but no longer than `timeout` seconds."""

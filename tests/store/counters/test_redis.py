@@ -45,7 +45,8 @@ async def counters_at(
 
     ticking = asyncio.create_task(tick())
     try:
-        yield counters
+        async with asyncio.timeout(20):
+            yield counters
     finally:
         ticking.cancel()
         counters.close()
@@ -248,11 +249,12 @@ async def test_a_redis_that_stays_slow_is_asked_now_and_then(
         redis.stop()
         await add(counters, "k", DAY)
         await asyncio.sleep(1.2)  # longer than one waits for an answer, more than once
-        for _ in range(1000):
-            assert isinstance(counters.take([Take("k", DAY, 1, MANY)]), Taken)
+        for i in range(2000):
+            assert isinstance(counters.take([Take("k", DAY, 1, MANY), Take(f"k{i}", MONTH, i, MANY)]), Taken)
         redis.go_on()
         await until(lambda: counters.trouble == "")
-        assert await used(counters, "k", DAY) == 1002
+        assert await used(counters, "k", DAY) == 2002
+        assert (await taken(counters, [Take(f"k{i}", MONTH, 0, MANY) for i in range(2000)])).used == list(range(2000))
     assert len(said(caplog)) == 2
 
 
@@ -322,9 +324,12 @@ async def test_a_process_that_slept_holds_what_it_held(redis: RedisServer) -> No
         for _ in range(3):
             await add(a, "k", HELD)
         await add(b, "k", HELD)
+        await add(a, "one", HELD)
         await asyncio.sleep(0.4)  # nobody ticks for a
         assert await used(b, "k", HELD) == 1
         a.give(back("k", HELD, 1))
+        a.give(back("one", HELD, 1))
+        assert (await taken(a, [Take("one", HELD, 1, 1)])).refused < 0
         assert await used(a, "k", HELD) == 3
         assert await used(b, "k", HELD) == 3
         a.close()

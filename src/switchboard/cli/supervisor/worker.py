@@ -17,6 +17,7 @@ from typing import Any, cast
 import uvloop
 
 from switchboard.app import Application, secrets_of
+from switchboard.app.counting import make_counters
 from switchboard.app.storage import Storage
 from switchboard.cli.serve import BACKLOG, Server, banner, server_config
 from switchboard.cli.supervisor.line import NOW, QUICK, Line
@@ -60,8 +61,9 @@ async def _serve(
     sockets: list[socket.socket],
     log: logs.Log,
 ) -> None:
-    del shared  # nothing is shared yet
-    app = Application(settings, log, storage=Storage(settings), process=process)
+    boot = f"{process.boot}.{process.worker}"
+    counters = make_counters(settings, boot=boot, worker=process.worker, table=shared.table)
+    app = Application(settings, log, storage=Storage(settings), counters=counters, process=process)
 
     def ready() -> None:
         line.send(b"R", banner(settings, app, file))

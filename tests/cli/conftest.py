@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.process import BIN, Program, program
+from support.process import BIN, Program, data_home, program
 from switchboard.config.names import KNOWN
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -35,7 +35,7 @@ def run(tmp_path: Path) -> Run:
             capture_output=True,
             text=True,
             timeout=20,
-            env=inherited | environment,
+            env=inherited | {"XDG_DATA_HOME": data_home()} | environment,
             cwd=tmp_path,
             check=False,
         )

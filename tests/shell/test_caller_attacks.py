@@ -56,6 +56,8 @@ def forgeries(issuer: IssuerServer) -> dict[str, str | bytes]:
         "HS256 with the public key, DER": hmac_with_the_public_key(issuer, Encoding.DER),
         "RS512, which is not allowed": issuer.token(algorithm="RS512"),
         "PS256, which is not allowed": issuer.token(algorithm="PS256"),
+        "RS512, with a key for anything": issuer.token(algorithm="RS512", kid="any"),
+        "PS256, with a key for anything": issuer.token(algorithm="PS256", kid="any"),
         "of another key": issuer.token(number=5),
         "its own key in the header": issuer.token(number=5, header={"jwk": rogue}),
         "a key elsewhere": issuer.token(number=5, header={"jku": issuer.url + "/evil"}),

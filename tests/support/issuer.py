@@ -17,7 +17,7 @@ class IssuerServer:
     manager. `asked` are the paths that were asked for."""
 
     def __init__(self, *rows: dict[str, Any]) -> None:
-        self.rows = list(rows) or [jwk("RS256", "one"), jwk("ES256", "two")]
+        self.rows = list(rows) or [jwk("RS256", "one"), jwk("ES256", "two"), jwk("RS256", "any", alg=None)]
         self.asked: list[str] = []
         self.port = 0
         self._server: asyncio.Server | None = None

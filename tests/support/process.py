@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
+import functools
 import os
 import queue
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +19,14 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 BIN = Path(sys.executable).parent
 NODE_MODULES = ROOT / "tests" / "clients" / "node_modules"
+
+
+@functools.cache
+def data_home() -> str:
+    """Where programs that tests start keep their data, where a test does not say: not where the user's own is."""
+    folder = Path(tempfile.mkdtemp(prefix="switchboard-tests-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return str(folder)
 
 
 class Program:
@@ -55,6 +67,7 @@ def program(
             ("OPENAI_", "AI_", "SWITCHBOARD_", "ACCESS_KEY", "PORT", "ANTHROPIC_", "AZURE_", "HF_TOKEN", "OTEL_")
         )
     }
+    env["XDG_DATA_HOME"] = data_home()
     env["PATH"] = f"{BIN}{os.pathsep}{env['PATH']}"
     process = subprocess.Popen(
         [str(c) for c in command],

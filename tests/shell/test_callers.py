@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -205,6 +206,27 @@ async def test_while_the_database_is_down(shell: str, tmp_path: Path) -> None:
         assert await status(g, bearer(make("default").text)) == await status(g, bearer(revoked.text)) == 401
 
 
+BESIDE = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1])
+db.execute("SELECT count(*) FROM api_keys").fetchall()
+db.close()
+"""
+
+
+async def test_a_command_beside_the_server_takes_nothing_away(shell: str, tmp_path: Path) -> None:
+    """Another process that opens the database and closes it is not the last one: what this one has written since is still there."""
+    async with gateway(shell, data=tmp_path, **KEYS) as g:
+        key = await api_key(g)
+        log = tmp_path / "switchboard.db-wal"
+        before = log.stat().st_ino
+        command = [sys.executable, "-c", BESIDE, str(tmp_path / "switchboard.db")]
+        await asyncio.to_thread(subprocess.run, command, check=True, timeout=20)
+        assert log.exists() and log.stat().st_ino == before
+        assert await g.kept.keys.revoke(key.id, 1) is not None
+        assert await status(g, bearer(key.text)) == 401
+
+
 def switchboard(folder: Path, *arguments: str) -> str:
     """What the command says."""
     environment = {
@@ -310,6 +332,7 @@ async def _everything(port: int, folder: Path, access: str, secret: str) -> _Sai
     while (await tell("/api/chat", chat("Hi"), bearer(key))).status == 200:
         assert now() - began < 2.5
         await asyncio.sleep(0.05)
+    assert (await tell("/api/chat", chat("Hi"), bearer(key))).status == 401
     await tell("/auth/session", None, {"cookie": cookie}, method="DELETE")
     return said
 

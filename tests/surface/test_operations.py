@@ -24,7 +24,7 @@ async def test_health(shell: str) -> None:
         assert 0 <= a.json["uptime"] < 60
         assert (await g.ask("/health")).json["uptime"] >= a.json["uptime"]
         assert (await g.ask("/health/live")).json == {"status": "ok"}
-        assert (await g.ask("/health/ready")).json == {"status": "ready", "checks": {"server": "ok"}}
+        assert (await g.ask("/health/ready")).json == {"status": "ready", "checks": {"server": "ok", "limits": "ok"}}
 
 
 async def test_requests_under_way_are_counted(shell: str) -> None:

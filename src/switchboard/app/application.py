@@ -136,7 +136,21 @@ class Application:
             ("result",),
             lambda: [((result,), float(n)) for result, n in self.reloads.items()],
         )
+        if storage is not None:
+            self._watch(storage)
         self.registry.every_tick(self._tick)
+
+    def _watch(self, storage: Storage) -> None:
+        """Tell how it stands with what is kept."""
+        watch, writer = self.metrics.watch, storage.writer
+        watch("switchboard_usage_rows_waiting", "Records of usage that are not written yet.", lambda: writer.waiting)
+        watch("switchboard_usage_rows_lost", "Records of usage that could not be kept.", lambda: writer.lost)
+        watch(
+            "switchboard_conversations_lost",
+            "Questions and answers that could not be kept.",
+            lambda: storage.keeping.lost,
+        )
+        watch("switchboard_database_ready", "Whether the database can be used.", lambda: float(not storage.trouble))
 
     def _make_doors(self, settings: Settings) -> Doors:
         storage = self.storage

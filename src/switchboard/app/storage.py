@@ -14,6 +14,7 @@ from typing import Final
 from switchboard.config.folder import data_folder, database_url
 from switchboard.config.tree import Settings
 from switchboard.core.counting import Change, Counters, Window
+from switchboard.engine.conversations import Keeping
 from switchboard.engine.journal import Journals
 from switchboard.engine.keyring import KeyRing
 from switchboard.engine.page_sessions import PageSessions
@@ -32,7 +33,6 @@ _log: Final = logging.getLogger("switchboard.storage")
 _DAY: Final = 86_400_000
 _PRUNE_EVERY: Final = 3600.0  # seconds
 _RETRY: Final = 1.0
-_PATIENCE: Final = 2.0
 
 
 class Storage:
@@ -46,7 +46,7 @@ class Storage:
         self.keys = Keys(self.database)
         self.conversations = Conversations(self.database)
         self.journals = Journals()
-        self.keeping: set[asyncio.Task[None]] = set()  # conversations that are being written
+        self.keeping = Keeping()
         self.sessions = WebSessions(self.database)
         self.seeded = False
         self._tasks: list[asyncio.Task[None]] = []
@@ -116,8 +116,7 @@ class Storage:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self.keeping:
-            await asyncio.wait(self.keeping, timeout=_PATIENCE)
+        await self.keeping.close()
         await self.keyring.close()
         await self.writer.close()
         await self.database.close()

@@ -22,6 +22,19 @@ _log: Final = logging.getLogger("switchboard.conversations")
 _PATIENCE: Final = 2.0  # seconds that a client may wait for its conversation to be kept
 
 
+class Keeping:
+    """Turns that are being written, and how many could not be; it outlives a reload."""
+
+    def __init__(self) -> None:
+        self.tasks: set[asyncio.Task[None]] = set()
+        self.lost = 0
+
+    async def close(self) -> None:
+        """Wait until all are written, for a moment."""
+        if self.tasks:
+            await asyncio.wait(self.tasks, timeout=_PATIENCE)
+
+
 class Turn:
     """One question in a conversation: `answer` gathers what is said, `told` are header lines for the client."""
 
@@ -46,14 +59,11 @@ class Conversations:
     """Holds conversations in `repository`, and the answers in them that go on without their client in `journals`. `trusting`: who is not known may name conversations as they like, because nobody
     is asked who they are here. `keeping` holds what is being written."""
 
-    def __init__(
-        self, repository: Repository, journals: Journals, keeping: set[asyncio.Task[None]], *, trusting: bool
-    ) -> None:
+    def __init__(self, repository: Repository, journals: Journals, keeping: Keeping, *, trusting: bool) -> None:
         self.repository = repository
         self._trusting = trusting
         self.journals = journals
         self._keeping = keeping
-        self.lost = 0
 
     def owner(self, caller: Caller, user: str) -> str:
         """Whose conversations `caller` asks for, where the call names `user`."""
@@ -82,8 +92,8 @@ class Conversations:
     def keep(self, turn: Turn, tell: Callable[[], None]) -> None:
         """Keep question and answer of `turn`, then `tell`."""
         task = asyncio.get_running_loop().create_task(self._keep(turn, tell))
-        self._keeping.add(task)
-        task.add_done_callback(self._keeping.discard)
+        self._keeping.tasks.add(task)
+        task.add_done_callback(self._keeping.tasks.discard)
 
     def broke_off(self, turn: Turn) -> None:
         """The answer ended early: keep what there is of it, if anything was said."""
@@ -96,7 +106,7 @@ class Conversations:
             async with asyncio.timeout(_PATIENCE):
                 await self._write(turn)
         except (StoreError, TimeoutError) as e:
-            self.lost += 1
+            self._keeping.lost += 1
             _log.error("conversation %s could not be kept: %s", turn.id, e or "it took too long")
         finally:
             tell()

@@ -25,6 +25,7 @@ from switchboard.core.process import Process
 from switchboard.core.types import Operation, header, header_pairs
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.identity import Doors
+from switchboard.engine.journals_of_all import JournalsOfAll
 from switchboard.engine.jwks import KeySets, through
 from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
@@ -299,7 +300,8 @@ class Application:
         app.include_router(operations.router(self.state, self.gathered, lambda: self.runtime.catalog, self._endpoints))
         app.include_router(access_key_service.router(Doorkeeper(self._keys, self._lifetimes, self.doors.sessions)))
         if self.storage is not None:
-            app.include_router(conversations.router(self._conversations, self.storage.usage))
+            journals = JournalsOfAll(self.storage.journals, self.siblings, self.control)
+            app.include_router(conversations.router(self._conversations, journals, self.storage.usage))
         app.include_router(pages.router(self._document, lambda: self.address, self._answering))
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             app.add_exception_handler(kind, _explain)

@@ -17,6 +17,7 @@ from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, header_pairs
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.gate import Gate
+from switchboard.engine.journals_of_all import JournalsOfAll
 from switchboard.engine.storage import problem_of
 from switchboard.store import StoreError
 from switchboard.store.conversations import Conversation
@@ -149,7 +150,7 @@ def number_of(day: date) -> int:
     return day.year * 10_000 + day.month * 100 + day.day
 
 
-def router(conversations: Callable[[], Conversations], usage: UsageLog) -> APIRouter:
+def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, usage: UsageLog) -> APIRouter:
     """The endpoints of both."""
     r = APIRouter(tags=["conversations"])
 
@@ -215,15 +216,12 @@ def router(conversations: Callable[[], Conversations], usage: UsageLog) -> APIRo
     @r.get("/api/v1/chat/{id}/stream", include_in_schema=False)
     async def followed(request: Request, id: str, userId: str = Query("")) -> Response:  # noqa: A002, N803
         """Events behind `Last-Event-ID`; without it, all of an answer that has not ended yet."""
-        journal = conversations().journals.find((*about(request, userId), id))
-        last = request.headers.get("last-event-id", "")
-        if journal is None or (journal.over is not None and not last):
+        said = request.headers.get("last-event-id", "")
+        last = int(said) if said.isdigit() and len(said) < 16 else None
+        journal = await journals.find((*about(request, userId), id), last)
+        if journal is None:
             return Response(status_code=204)
-        after = int(last) if last.isdigit() and len(last) < 16 else 0
-        found = journal.since(after)
-        if found is None or (journal.over is not None and not found[0]):
-            return Response(status_code=204)
-        response = _Following(journal.read(after))
+        response = _Following(journal.read(last or 0))
         response.raw_headers = [
             *header_pairs(journal.kind),
             (b"cache-control", b"no-cache"),
@@ -234,10 +232,8 @@ def router(conversations: Callable[[], Conversations], usage: UsageLog) -> APIRo
     @r.delete("/api/chat/{id}/stream", summary="Stop the answer that is under way")
     @r.delete("/api/v1/chat/{id}/stream", include_in_schema=False)
     async def stopped(request: Request, id: str, userId: str = Query("")) -> Deleted:  # noqa: A002, N803
-        journal = conversations().journals.find((*about(request, userId), id))
-        if journal is None or journal.over is not None:
+        if not await journals.stop((*about(request, userId), id)):
             raise Problem("CONVERSATION_NOT_FOUND", "No answer is under way in this conversation.")
-        journal.stop()
         return Deleted()
 
     @r.get("/api/usage", tags=["usage"], summary="What the caller used")

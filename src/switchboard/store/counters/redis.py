@@ -77,7 +77,6 @@ class RedisCounters:
         self._why = ""
         self._seen = Seen()
         self._held: dict[str, int] = {}  # what Redis knows this process to hold
-        self._unsure: set[str] = set()  # keys of which Redis may know something else
         self._processes = 1
         self._batches = 0
         self._joins = True
@@ -249,7 +248,7 @@ class RedisCounters:
                 size += entry.size
                 entries.append(entry)
         if self._closing and not self._queue:
-            entries.append(Left(sorted(self._unsure.union(self._held, outage.held() if outage is not None else ()))))
+            entries.append(Left(sorted({*self._held, *(outage.held() if outage is not None else ())})))
         joins = self._joins or outage is not None or (bool(self._held) and now - self._told_at > _AGAIN)
         if not (entries or joins or self._beats):
             return None
@@ -263,8 +262,7 @@ class RedisCounters:
         """What this process holds."""
         self._told_at = now
         held = self._held if self._outage is None else self._outage.held()
-        self._unsure.update(held, self._held)
-        return {key: held.get(key, 0) for key in self._unsure}
+        return {key: held.get(key, 0) for key in {**self._held, **held}}
 
     def _take_in(self, batch: Batch, answer: Answer | None) -> None:
         """Redis answered `batch`, or did nothing because this process has to join."""
@@ -276,33 +274,30 @@ class RedisCounters:
         if batch.held is not None:
             self._joins = False
             self._held = {key: n for key, n in batch.held.items() if n}
-            self._unsure.clear()
         taken = iter(answer.taken)
         for entry in batch.entries:
             if isinstance(entry, Asked):
                 found = Taken(*next(taken), answer.at)
                 self._seen.note(entry.takes, found)
+                if found.refused < 0:
+                    self._hold(entry.takes)
                 if batch.written_off:
                     self._settle_late(entry, found)
                 else:
                     self._settle(entry, found)
-            elif isinstance(entry, Given) and not batch.written_off:
+            elif isinstance(entry, Given):
                 self._hold(entry.changes)
         if batch.probe:
             self._probed()
 
     def _settle(self, asked: Asked, taken: Taken) -> None:
-        if taken.refused < 0:
-            self._hold(asked.takes)
-        elif asked.future.cancelled():
+        if asked.future.cancelled() and taken.refused >= 0:
             self._queue.appendleft(Given([Change(t.key, t.window, t.amount, taken.at) for t in asked.takes]))
         if not asked.future.done():
             asked.future.set_result(taken)
 
     def _settle_late(self, asked: Asked, taken: Taken) -> None:
-        """A take was decided here before Redis answered it: what it counts is given back, unless the caller does so. What is held is
-        told anew in any case."""
-        self._unsure.update([t.key for t in asked.takes if t.window is Window.HELD])
+        """A take was decided here before Redis answered it: what it counts is given back, unless the caller does so."""
         cancelled = asked.future.cancelled()
         if cancelled is (taken.refused >= 0):
             sign = 1 if cancelled else -1
@@ -349,7 +344,6 @@ class RedisCounters:
     def _decide(self, outage: Outage, entry: Entry, *, sent: bool) -> None:
         """Do here what Redis was asked. What was `sent` may be done there yet, but for what is held, which it is told of anew."""
         if isinstance(entry, Asked):
-            self._unsure.update([t.key for t in entry.takes if t.window is Window.HELD])
             if not entry.future.done():
                 entry.future.set_result(outage.take(entry.takes))
                 return

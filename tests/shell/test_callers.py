@@ -325,8 +325,12 @@ async def _everything(port: int, folder: Path, access: str, secret: str) -> _Sai
     assert (await tell("/auth/session", {"access_key": access + "x"})).status == 401
     listed = await asyncio.to_thread(switchboard, folder, "keys", "list", "--json")
     said.answers.append(listed.encode())
-    for path in ("/metrics", "/health", "/health/ready", "/api/status", "/api/usage", "/api/conversations", "/"):
+    for path in ("/health", "/health/ready", "/api/status", "/api/usage", "/api/conversations", "/"):
         assert (await tell(path, headers=bearer(key))).status == 200, path
+    # metrics tell of all apps
+    assert (await tell("/metrics", headers=bearer(access))).status == 200
+    for text in (key, token):
+        assert (await tell("/metrics", headers=bearer(text))).status == 403
     said.answers.append((await asyncio.to_thread(switchboard, folder, "keys", "revoke", "kiosk")).encode())
     began = now()
     while (await tell("/api/chat", chat("Hi"), bearer(key))).status == 200:

@@ -107,6 +107,7 @@ def build(settings: Settings, parts: Parts) -> Runtime:
             own=own_check(callers),
             public=frozenset(settings.auth.public),
             origins=envelopes.own_origins,
+            users="" if own is None or own.auth is None else name,
         )
         quotas = quotas_of(name, settings, own)
         gate = Gate(identity, quotas, parts.counters, profile, routing, parts.prices)

@@ -85,13 +85,15 @@ class Counters(Protocol):
     """Where counters are kept: in this process, in a table that the workers of one host share, or in Redis."""
 
     def take(self, takes: Sequence[Take]) -> Taken | Awaitable[Taken]:
-        """All of `takes`, or none. At once where the counters are at hand."""
+        """All of `takes`, or none. At once where the counters are at hand. Who is cancelled while it waits gives back what it
+        asked for, for that counts as taken, whatever became of it."""
 
     def give(self, changes: Sequence[Change]) -> None:
         """Correct counters. Returns at once; changes are made in the order in which they and takes were asked for."""
 
     def raise_to(self, floors: Sequence[Change]) -> None:
-        """See to it that each counter is at least at its `amount`, after a restart say: what was used before it."""
+        """See to it that each counter is at least at its `amount`, after a restart say: what was used before it. A window that is
+        over is left alone, and so is what is held."""
 
     def tick(self, at: float) -> None:
         """It is `at` (seconds, monotonic): keep alive what this process holds. Called about every 0.25 s."""

@@ -77,9 +77,13 @@ class Gate:
     def plan(self, op: Op, caller: Caller, *, documents: bool) -> Sequence[Target]:
         """Bring `op` under the profile and find what may answer it, the best first. Raises `Problem`."""
         targets = self.routing.plan(op, self.profile, documents=documents)
-        if caller.models is not None and op.model not in caller.models and targets[0].model not in caller.models:
-            name = op.model or targets[0].model
-            raise Problem("FORBIDDEN", f"This caller may not use the model '{name}'.", param="model")
+        if caller.models is not None and (targets[0].substituted or op.model not in caller.models):
+            # by what answers, and not by what was asked for; also where another steps in
+            may = [t for t in targets if t.model in caller.models]
+            if not may:
+                name = targets[0].model if targets[0].substituted else op.model or targets[0].model
+                raise Problem("FORBIDDEN", f"This caller may not use the model '{name}'.", param="model")
+            targets = may
         if targets[0].substituted:
             op.drop("model")
         apply(op, self.profile, documents=documents)

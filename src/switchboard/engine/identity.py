@@ -46,7 +46,8 @@ class Identity:
     """The ways to be known of one `profile`.
 
     Not `closed`: nobody is asked, whoever comes is known by their address. `issuers` are those of tokens (by `iss`), `own` is a check of
-    one's own. `public` are surfaces that ask nobody; `origins` those of pages that may ask with a cookie.
+    one's own. `public` are surfaces that ask nobody; `origins` those of pages that may ask with a cookie. `users` names whose users those
+    of `issuers` and `own` are, where not all profiles share them: equal names are not equal people.
     """
 
     def __init__(
@@ -61,8 +62,10 @@ class Identity:
         own: OwnCheck | None = None,
         public: Container[str] = frozenset(),
         origins: Container[str] = frozenset(),
+        users: str = "",
     ) -> None:
         self.profile = profile
+        self._users = f"@{users}" if users else ""
         self.access = access
         self.closed = closed
         self._doors = doors
@@ -96,14 +99,18 @@ class Identity:
         return self._otherwise(head, peer, surface, shown)
 
     def _otherwise(self, head: RequestHead, peer: str, surface: str, shown: bytes) -> Found:
-        """By the page's cookie, or by a check of one's own, or not at all."""
+        """By the page's cookie, or without."""
         sessions = self._doors.sessions
         if not shown and sessions is not None:
             cookie = sessions.shown(head)
             if cookie is not None:
                 if cookies.cross_site(head.headers, head.method, self._origins):
                     raise Problem("ORIGIN_NOT_ALLOWED", "A page of another site asks with this server's cookie.")
-                return self._by_cookie(sessions, cookie)
+                return self._by_cookie(sessions, cookie, head, peer, surface)
+        return self._without_session(head, peer, surface, shown)
+
+    def _without_session(self, head: RequestHead, peer: str, surface: str, shown: bytes) -> Found:
+        """By a check of one's own, or not at all."""
         if self._own is not None:
             return self._by_own_check(self._own, head, peer, surface, shown)
         return self._unknown(peer, surface, shown)
@@ -121,15 +128,16 @@ class Identity:
             text = "Too many wrong keys or tokens from this address; try again later."
             raise Problem("RATE_LIMITED", text, retry_after=str(ceil(wait)))
 
-    def _refused(self, peer: str, why: str) -> Problem:
-        """A 401; `why` is for the log, "" where nothing was shown, which is no attempt."""
+    def _refused(self, peer: str, why: str, *, attempt: bool = True) -> Problem:
+        """A 401; `why` is for the log, "" where nothing was shown, which is no `attempt`."""
         only = self._keyring is None and not self._issuers and self._own is None
         what = "access key" if only else "key or token"
         if not why:
             text = f"{'An' if only else 'A'} {what} is needed: Authorization: Bearer KEY."
             return Problem("UNAUTHORIZED", text, headers=CHALLENGE)
-        self._stopped(peer)
-        self._doors.failures.failed(peer, now())
+        if attempt:
+            self._stopped(peer)
+            self._doors.failures.failed(peer, now())
         return Problem("UNAUTHORIZED", f"The {what} is not valid.", detail=why, headers=CHALLENGE)
 
     # ---- the ways
@@ -171,22 +179,30 @@ class Identity:
 
     def _verified(self, found: jwt.Verified | jwt.KeyNeeded | jwt.Refused, shown: bytes, peer: str) -> jwt.Verified:
         if isinstance(found, jwt.Refused):
-            raise self._refused(peer, f"a token: {found.reason}")
+            # nothing is found out with one that has expired, and pages that were left open go on sending theirs
+            raise self._refused(peer, f"a token: {found.reason}", attempt=found.reason != jwt.EXPIRED)
         if isinstance(found, jwt.KeyNeeded):
-            raise self._refused(peer, "a token signed with a key that its issuer does not have")
+            # perhaps not yet: keys are asked for once a minute
+            raise self._refused(peer, "a token signed with a key that its issuer does not have", attempt=False)
         self._tokens.put(shown, found, time.time())
         return found
 
     def _user(self, verified: jwt.Verified) -> Caller:
-        return Caller(f"jwt:{verified.issuer}:{verified.subject}", "jwt", user=verified.subject)
+        name = f"jwt{self._users}:{verified.issuer}:{_part(verified.subject)}"
+        return Caller(name, "jwt", user=verified.subject)
 
-    async def _by_cookie(self, sessions: PageSessions, cookie: bytes) -> Caller:
+    async def _by_cookie(
+        self, sessions: PageSessions, cookie: bytes, head: RequestHead, peer: str, surface: str
+    ) -> Caller:
         name = await sessions.find(cookie)
         found = None if name is None else self.access.by_id(name)
-        if found is None:
+        if found is not None:
+            return found
+        if self._own is None and surface not in self._public:
             text = "The session is over: log in again."
             raise Problem("UNAUTHORIZED", text, detail="a cookie of no session", headers=CHALLENGE)
-        return found
+        other = self._without_session(head, peer, surface, b"")  # an old cookie takes nothing away
+        return other if isinstance(other, Caller) else await other
 
     async def _by_own_check(self, own: OwnCheck, head: RequestHead, peer: str, surface: str, shown: bytes) -> Caller:
         said = await own.ask(Asked.of(head, peer))
@@ -197,7 +213,7 @@ class Identity:
         if said.profile and said.profile != self.profile:
             raise self._refused(peer, "the check names another profile")
         return Caller(
-            "own:" + said.user,
+            f"own{self._users}:{_part(said.user)}",
             "own",
             user=said.user,
             profile=said.profile,
@@ -205,3 +221,9 @@ class Identity:
             surfaces=said.surfaces,
             act_as=said.act_as,
         )
+
+
+def _part(name: str) -> str:
+    """A user's `name` as the last part of a caller's id: what stands before it, and a user behind it for whom the caller acts,
+    cannot be mistaken for a piece of it."""
+    return name.replace("%", "%25").replace(":", "%3A").replace("/", "%2F")

@@ -26,6 +26,8 @@ from switchboard.policy.user_id import LONGEST, is_user_id
 
 #: No token is longer than this, in bytes.
 LONGEST_TOKEN: Final = 8192
+#: Why a token is refused that was good once, perhaps.
+EXPIRED: Final = "expired"
 _SHAPE: Final = re.compile(rb"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
 _PROJECT: Final = re.compile(r"[a-z0-9][a-z0-9.:-]{0,62}")
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
@@ -291,7 +293,7 @@ def _times(claims: dict[str, Any], issuer: Issuer, at: float) -> float:
     if expires is None:
         raise _RefusedError("exp is missing")
     if at >= expires + issuer.leeway:
-        raise _RefusedError("expired")
+        raise _RefusedError(EXPIRED)
     begun = {"iat": issued, "nbf": _time(claims, "nbf")}
     if issuer.auth_time:
         begun["auth_time"] = _time(claims, "auth_time")

@@ -83,7 +83,7 @@ class Quotas:
         """What `caller` at the address `peer` is held to."""
         key = (caller.id, peer if self._by_address else "")
         found = self._known.get(key)
-        if found is not None and found.caller is caller:
+        if found is not None and (found.caller is caller or found.caller == caller):
             return found
         made = self._known[key] = self._make(caller, peer)
         if len(self._known) > self._most:

@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
+from errno import EACCES
 from pathlib import Path
 from typing import Final
 
@@ -164,9 +165,17 @@ class Sqlite:
 
 
 def prepare(path: Path) -> None:
-    """See to it that the file is there, readable by nobody else. Raises OSError."""
+    """See to it that the file is there, readable by nobody else, and can be used. Raises OSError.
+
+    One that is there is not opened: to close it would drop all locks that this process has on it (POSIX), and the next process
+    that closes the database would take the log away from under it, with what was written since.
+    Source: https://www.sqlite.org/howtocorrupt.html, 2.2
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if not path.exists():
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    elif not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(EACCES, os.strerror(EACCES))
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -217,7 +217,7 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, 
     async def followed(request: Request, id: str, userId: str = Query("")) -> Response:  # noqa: A002, N803
         """Events behind `Last-Event-ID`; without it, all of an answer that has not ended yet."""
         said = request.headers.get("last-event-id", "")
-        last = int(said) if said.isdigit() and len(said) < 16 else None
+        last = int(said) if said.isascii() and said.isdigit() and len(said) < 16 else None
         journal = await journals.find((*about(request, userId), id), last)
         if journal is None:
             return Response(status_code=204)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, Field
 from switchboard import __version__
 from switchboard.core.clock import now, wall_iso
 from switchboard.core.errors import Problem
+from switchboard.core.types import Caller
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.gate import Gate
 from switchboard.policy.profile import Profile
@@ -163,16 +164,17 @@ def router(
         tags=["operations"],
         summary="Metrics for Prometheus",
         response_class=Response,
-        responses={200: {"content": {"text/plain": {}}}},
+        responses={200: {"content": {"text/plain": {}}}, 403: {"description": "Not for this caller."}},
     )
-    async def prometheus() -> Response:
+    async def prometheus(request: Request) -> Response:
+        _operator(request)
         return Response(await gathered.metrics(), headers={"content-type": CONTENT_TYPE})
 
     @r.get("/models", tags=["access key"], summary="List models", response_model_exclude_none=True)
     @r.get("/v1/models", tags=["models"], summary="List models", response_model_exclude_none=True)
     async def models(request: Request) -> ModelList | AnthropicModelList:
         """OpenAI's list; Anthropic's for a client that sends `anthropic-version`."""
-        found = [Model(**m) for m in await catalog().models(_profile(request))]
+        found = [Model(**m) for m in await _models(request, catalog())]
         return _as_anthropic(found) if "anthropic-version" in request.headers else ModelList(data=found)
 
     @r.get(
@@ -183,7 +185,7 @@ def router(
         response_model_exclude_none=True,
     )
     async def model(model: str, request: Request) -> Model | AnthropicModel:
-        for m in await catalog().models(_profile(request)):
+        for m in await _models(request, catalog()):
             if m["id"] == model:
                 one = Model(**m)
                 return _as_anthropic([one]).data[0] if "anthropic-version" in request.headers else one
@@ -191,6 +193,22 @@ def router(
         raise Problem("MODEL_NOT_FOUND", f"The model '{shown}' does not exist here.", param="model")
 
     return r
+
+
+async def _models(request: Request, catalog: Catalog) -> list[dict[str, Any]]:
+    """Those that the caller may use."""
+    caller: Caller = request.scope["switchboard"]["caller"]
+    found = await catalog.models(_profile(request))
+    return found if caller.models is None else [m for m in found if m["id"] in caller.models]
+
+
+def _operator(request: Request) -> None:
+    """Metrics tell of all apps: they are for who has an access key, or an API key for them. Raises `Problem` (403)."""
+    caller: Caller = request.scope["switchboard"]["caller"]
+    named = caller.surfaces is not None and "operations" in caller.surfaces
+    if caller.kind not in ("open", "access_key") and not named:
+        text = "Metrics are for access keys, and API keys that were made with --surfaces operations."
+        raise Problem("FORBIDDEN", text)
 
 
 def _profile(request: Request) -> Profile:

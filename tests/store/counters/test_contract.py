@@ -133,6 +133,16 @@ async def test_the_same_counter_twice_in_one_take(kind: str, tmp_path: Path, red
         assert (await taken(counters, takes)).refused == 0
 
 
+async def test_to_take_nothing(kind: str, tmp_path: Path, redis_url: str) -> None:
+    async with counters_of(kind, Clock(), tmp_path, redis_url) as counters:
+        counters.give([])
+        counters.raise_to([])
+        found = await taken(counters, [])
+        assert (found.refused, found.used, found.resets) == (-1, [], [])
+        assert (await taken(counters, [Take("a", w, 0, 1) for w in Window])).refused < 0
+        assert (await taken(counters, [Take("a", w, 0, 0) for w in Window])).refused == 0
+
+
 async def test_large_numbers(kind: str, tmp_path: Path, redis_url: str) -> None:
     async with counters_of(kind, Clock(), tmp_path, redis_url) as counters:
         for window in (MINUTE, DAY, MONTH):

@@ -132,7 +132,7 @@ def decode(answer: bytes) -> Answer | None:
 
 def _op(entry: Entry) -> tuple[str, Iterable[tuple[Any, ...]]]:
     if isinstance(entry, Asked):
-        return "T", [(_KINDS[t.window], _key(t.key), t.amount, min(t.limit, MOST)) for t in entry.takes]
+        return "T", [(_KINDS[t.window], _key(t.key), min(t.amount, MOST), min(t.limit, MOST)) for t in entry.takes]
     if isinstance(entry, Given):
         return "G", _changes(entry.changes)
     if isinstance(entry, Raised):
@@ -141,7 +141,7 @@ def _op(entry: Entry) -> tuple[str, Iterable[tuple[Any, ...]]]:
 
 
 def _changes(changes: Sequence[Change]) -> list[tuple[str, str, int, int]]:
-    return [(_KINDS[c.window], _key(c.key), c.amount, start(c.window, c.at)) for c in changes]
+    return [(_KINDS[c.window], _key(c.key), max(-MOST, min(c.amount, MOST)), start(c.window, c.at)) for c in changes]
 
 
 def _key(key: str) -> str:

@@ -176,6 +176,8 @@ class RedisCounters:
                 except TimeoutError:
                     continue
                 return
+        except Exception:
+            _log.exception("counting in Redis ended")
         finally:
             self._closing = True
             self._open("is not asked any more", tell=False)

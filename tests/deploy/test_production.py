@@ -112,7 +112,7 @@ def test_every_setting_of_the_page_is_right(tmp_path: Path) -> None:
 @pytest.mark.xdist_group("production")
 async def test_the_page_as_it_stands(tmp_path: Path) -> None:
     assert shutil.which("nginx"), "make test installs it"
-    script = [Request(), answer(json.dumps(WHOLE).encode()), Again()]
+    script: list[Any] = [Request(), answer(json.dumps(WHOLE).encode()), Again()]
     (tmp_path / "secrets").mkdir(mode=0o700)
     (tmp_path / "redis").mkdir()
     with postgres_server() as postgres, redis_server(tmp_path / "redis", password="a-password") as redis:

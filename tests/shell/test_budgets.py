@@ -90,7 +90,7 @@ async def test_what_failed_is_given_back(shell: str) -> None:
 
 async def test_a_stream_is_cut_when_its_budget_is_gone(shell: str) -> None:
     """An error event, no clean end, the upstream let go; and it is billed."""
-    script = [Request(), stream_head(), *[delta("word " * 50) for _ in range(200)], Hang()]
+    script: list[Any] = [Request(), stream_head(), *[delta("word " * 50) for _ in range(200)], Hang()]
     async with ScriptServer(script) as up, gateway(shell, **settings(up, tokens_per_day=2000)) as g:
         a = await g.ask(V1, asks(stream=True))
         assert (a.status, a.whole) == (200, False)
@@ -103,7 +103,7 @@ async def test_a_stream_is_cut_when_its_budget_is_gone(shell: str) -> None:
 
 
 async def test_a_client_that_left_pays_for_what_was_produced(shell: str) -> None:
-    script = [Request(), stream_head(), delta("x" * 400), Hang()]
+    script: list[Any] = [Request(), stream_head(), delta("x" * 400), Hang()]
     async with ScriptServer(script) as up, gateway(shell, **settings(up, tokens_per_day=100)) as g:
         c = await g.connect()
         await c.send(request(V1, asks(stream=True)))
@@ -115,7 +115,7 @@ async def test_a_client_that_left_pays_for_what_was_produced(shell: str) -> None
 
 
 async def test_open_streams_at_a_time(shell: str) -> None:
-    script = [Request(), stream_head(), delta("Once"), Hang()]
+    script: list[Any] = [Request(), stream_head(), delta("Once"), Hang()]
     async with ScriptServer(script) as up, gateway(shell, **settings(up, streams=2)) as g:
         streams = [await g.connect() for _ in range(2)]
         for c in streams:
@@ -145,7 +145,7 @@ async def test_tokens_of_a_minute(shell: str) -> None:
 
 
 async def test_everyone_and_addresses(shell: str) -> None:
-    keys = {"auth": {"access_key": ["key-number-one-1", "key-number-two-2"]}}
+    keys: dict[str, Any] = {"auth": {"access_key": ["key-number-one-1", "key-number-two-2"]}}
     first, second = ({"authorization": f"Bearer {k}"} for k in keys["auth"]["access_key"])
     async with gateway(shell, **keys, limits={"everyone": {"requests_per_minute": 3}}) as g:
         codes = [(await g.ask("/api/chat", chat("Hi"), h)).status for h in (first, second, first, second)]
@@ -167,7 +167,7 @@ async def test_a_budget_in_dollars(shell: str, tmp_path: Path) -> None:
     """By public prices: a million tokens out of gpt-4o cost some dollars."""
     usage = {"prompt_tokens": 10, "completion_tokens": 100_000, "total_tokens": 100_010}
     async with ScriptServer(whole(usage)) as up:
-        tree = {
+        tree: dict[str, Any] = {
             "providers": {"openai": {"base_url": up.base_url, "api_key": "sk-test-key-1234567"}},
             "limits": {"dollars_per_day": 1.5},
         }

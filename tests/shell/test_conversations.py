@@ -93,7 +93,7 @@ async def test_a_client_that_left(shell: str, tmp_path: Path) -> None:
     """What it had been told is kept."""
     begun = answer(sse("Once upon"), kind="text/event-stream").partition(b"\r\n\r\n")[2]
     first = begun[: begun.index(b"\n\n") + 2]
-    script = [Request(), stream_head() + chunk(first), Hang()]
+    script: list[Any] = [Request(), stream_head() + chunk(first), Hang()]
     async with ScriptServer(script) as up, gateway(shell, data=tmp_path, **settings(up)) as g:
         c = await g.connect()
         await c.send(request("/api/chat", says("q0", stream=True)))

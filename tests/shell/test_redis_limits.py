@@ -34,7 +34,7 @@ async def two(stack: AsyncExitStack, redis: RedisServer, **settings: Any) -> lis
     made = []
     for name in ("one", "two"):
         counters = RedisCounters(redis.url, process=name, retry=0.3)
-        tree = {"auth": {"access_key": "key-number-one-1"}, **settings}
+        tree: dict[str, Any] = {"auth": {"access_key": "key-number-one-1"}, **settings}
         made.append(await stack.enter_async_context(gateway(counters=counters, **tree)))
     return made
 
@@ -49,7 +49,7 @@ async def test_exactly_the_limit_is_admitted(redis: RedisServer) -> None:
 async def test_a_budget_is_over_by_no_more_than_one_request(redis: RedisServer) -> None:
     usage = {"prompt_tokens": 10, "completion_tokens": 90, "total_tokens": 100}
     body = {"choices": [{"index": 0, "message": {"content": "Fine."}, "finish_reason": "stop"}], "usage": usage}
-    script = [Request(), Wait(0.02), answer(json.dumps(body).encode()), Again()]
+    script: list[Any] = [Request(), Wait(0.02), answer(json.dumps(body).encode()), Again()]
     async with ScriptServer(script) as up, AsyncExitStack() as stack:
         providers = {"up": {"base_url": up.base_url, "models": ["m"]}}
         a, b = await two(stack, redis, providers=providers, chat={"provider": "up"}, limits={"tokens_per_day": 1000})
@@ -64,7 +64,7 @@ async def test_a_budget_is_over_by_no_more_than_one_request(redis: RedisServer) 
 async def test_open_streams_at_a_time(redis: RedisServer) -> None:
     async with AsyncExitStack() as stack:
         counters = RedisCounters(redis.url, process="one")
-        tree = {"auth": {"access_key": "key-number-one-1"}, "limits": {"streams": 1}}
+        tree: dict[str, Any] = {"auth": {"access_key": "key-number-one-1"}, "limits": {"streams": 1}}
         g = await stack.enter_async_context(gateway(counters=counters, **tree))
         c = await g.connect()
         await c.send(request(V1, {**chat("Hi", model="silent"), "stream": True}, KEY))

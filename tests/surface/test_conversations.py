@@ -59,7 +59,7 @@ async def test_somebody_else_s_is_as_one_that_is_not_there(shell: str, method: s
 
 
 async def test_a_server_in_front_of_many_users(shell: str, tmp_path: Path) -> None:
-    settings = {"auth": {**SETTINGS["auth"], "act_as": True}}
+    settings: dict[str, Any] = {"auth": {**SETTINGS["auth"], "act_as": True}}
     async with gateway(shell, data=tmp_path, **settings) as g:
         for user in ("ann", "bob"):
             await g.ask("/api/chat", {**talk("t", f"I am {user}"), "userId": user}, ONE)

@@ -125,6 +125,6 @@ async def test_what_the_caller_does_not_sample_is_not_traced(shell: str) -> None
 
 
 async def test_a_collector_that_is_not_there_holds_nothing_up(shell: str) -> None:
-    settings = {"traces": {"endpoint": "http://127.0.0.1:9"}}
+    settings: dict[str, Any] = {"traces": {"endpoint": "http://127.0.0.1:9"}}
     async with asyncio.timeout(8), gateway(shell, **settings) as g:
         assert (await g.ask("/api/chat", chat("hi"))).status == 200

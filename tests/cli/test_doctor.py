@@ -23,8 +23,8 @@ import trustme
 from msgspec import Struct
 
 from support.process import ROOT, Program
-from switchboard.cli.findings import Check
 from switchboard.cli.doctor import examine
+from switchboard.cli.findings import Check
 from switchboard.config.names import KNOWN
 from switchboard.net.script import Again, Request, Reset, ScriptServer, answer
 

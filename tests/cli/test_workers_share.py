@@ -29,6 +29,11 @@ def write(tmp_path: Path, **settings: Any) -> None:
     (tmp_path / "switchboard.yaml").write_text(json.dumps(tree | settings))
 
 
+def children(pid: int) -> list[int]:
+    """The processes that `pid` has forked."""
+    return [int(n) for n in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
 async def ready(port: int) -> None:
     async with asyncio.timeout(15):
         while (await ask(port, "/health/ready")).status != 200:
@@ -53,8 +58,8 @@ async def test_streams_that_a_dead_worker_held_are_free(serving: Serving, tmp_pa
             await c.send(request(V1, long))
             assert (await c.head())[0] == 200
         assert (await ask(port, V1, long)).status == 429
-        for pid in Path(f"/proc/{p.process.pid}/task/{p.process.pid}/children").read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+        for pid in children(p.process.pid):
+            os.kill(pid, signal.SIGKILL)
         async with asyncio.timeout(10):
             while True:
                 try:

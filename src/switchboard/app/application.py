@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("switchboard.app")
 _PREWARM_AFTER = 1.5  # seconds
+_LEAVING = 1.0  # seconds in which what is held is given back
 #: Settings that hold from the start to the end of a process.
 _FIXED = ("host", "port", "workers", "tls", "data_dir", "shutdown", "traces", "database", "redis")
 
@@ -235,6 +237,9 @@ class Application:
         if self.storage is not None:
             await self.storage.close()
         self.counters.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LEAVING):
+                await self.counters.wait_closed()
         self.prices.close()
         if self.traces is not None:
             self.traces.close()

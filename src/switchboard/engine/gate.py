@@ -91,8 +91,12 @@ class Gate:
 
     def reservation(self, op: Op, caller: Caller, peer: str) -> Reservation | None:
         """What `op` has to have set aside; None where nothing is."""
-        reservation = Reservation(self.counters, self.quotas.rules(caller, peer), op)
-        return None if reservation.empty else reservation
+        if caller.allowance is None and not self.quotas.sets_aside:
+            return None
+        rules = self.quotas.rules(caller, peer)
+        if not rules.uses and not (rules.streams and op.stream):
+            return None
+        return Reservation(self.counters, rules, op)
 
     def reserve(self, reservation: Reservation, target: Target) -> Lines | Coroutine[Any, Any, Lines]:
         """Set aside what an answer of `target` may use. Raises `Problem` (429)."""

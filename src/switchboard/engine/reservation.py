@@ -4,7 +4,6 @@ place among the open streams. Settled with what was really used, exactly once.""
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
@@ -34,6 +33,7 @@ class Reservation:
         "_counters",
         "_gone",
         "_growing",
+        "_more",
         "_op",
         "_price",
         "_rules",
@@ -50,16 +50,12 @@ class Reservation:
         self._wanted: list[int] = []
         self._asking: asyncio.Future[Taken] | None = None  # for those
         self._amounts: list[int] | None = None  # what is set aside, once it is
+        self._more: list[tuple[list[int], float]] = []  # … and while it streams, with the time of each
         self._price: Price | None = None
         self._at = 0.0
         self._step = _output(op)
         self._gone = False
         self._growing: asyncio.Task[None] | None = None
-
-    @property
-    def empty(self) -> bool:
-        """Whether nothing is to be set aside."""
-        return not self._rules and not self._streams
 
     @property
     def in_dollars(self) -> bool:
@@ -84,7 +80,6 @@ class Reservation:
         amounts = self._measured(asked)
         amounts = [min(n, short) if r.window is Window.MINUTE else n for r, n in zip(self._rules, amounts, strict=True)]
         takes = [r.take(n) for r, n in zip(self._rules, amounts, strict=True)] + [r.take(1) for r in self._streams]
-        self._at = time.time()
         self._wanted = amounts
         taken = self._counters.take(takes)
         if isinstance(taken, Taken):
@@ -99,6 +94,7 @@ class Reservation:
 
     def _begun(self, amounts: list[int], taken: Taken) -> Lines:
         self._asking = None
+        self._at = taken.at
         rules = (*self._rules, *self._streams)
         if taken.refused >= 0:
             raise refusal(rules[taken.refused], taken.resets[taken.refused])
@@ -126,9 +122,9 @@ class Reservation:
         if taken.refused >= 0:
             self._gone = True
         elif self._amounts is None:  # it was settled while this was asked for
-            self._give([-n for n in amounts])
+            self._give([-n for n in amounts], taken.at)
         else:
-            self._amounts = [a + b for a, b in zip(self._amounts, amounts, strict=True)]
+            self._more.append((amounts, taken.at))
 
     def settle(self, usage: Usage) -> None:
         """The request is over, and used that much."""
@@ -141,16 +137,19 @@ class Reservation:
     def _late(self, asking: asyncio.Future[Taken]) -> None:
         """What was asked for is there now, and nobody wants it."""
         if not asking.cancelled() and asking.exception() is None and asking.result().refused < 0:
+            self._at = asking.result().at
             self._correct(self._wanted, Usage())
 
     def _correct(self, set_aside: list[int], usage: Usage) -> None:
         used = self._measured(usage)
-        self._give([u - s for u, s in zip(used, set_aside, strict=True)])
+        self._give([u - s for u, s in zip(used, set_aside, strict=True)], self._at)
+        for amounts, at in self._more:  # each is given back where it was taken: minutes are counted by when
+            self._give([-n for n in amounts], at)
         if self._streams:
             self._counters.give([Change(r.key, r.window, -1, self._at) for r in self._streams])
 
-    def _give(self, amounts: list[int]) -> None:
-        changes = [Change(r.key, r.window, n, self._at) for r, n in zip(self._rules, amounts, strict=True) if n]
+    def _give(self, amounts: list[int], at: float) -> None:
+        changes = [Change(r.key, r.window, n, at) for r, n in zip(self._rules, amounts, strict=True) if n]
         if changes:
             self._counters.give(changes)
 

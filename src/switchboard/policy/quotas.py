@@ -76,6 +76,11 @@ class Quotas:
         self._everyone = everyone or Allowance()
         self._address = address or Allowance()
         self._by_address = self._address != Allowance()
+        mine = (self._caller, self._everyone, self._address)
+        #: Whether anything is to be set aside for a caller without an allowance of its own.
+        self.sets_aside = any(
+            a.streams is not None or any(getattr(a, n) is not None for n, _, _ in _USES) for a in mine
+        )
         self._most = most
         self._known: OrderedDict[tuple[str, str], Rules] = OrderedDict()
 
@@ -154,26 +159,32 @@ def refusal(rule: Rule, wait: float) -> Problem:
 
 
 _NAMES: Final = {"requests": b"requests", "tokens": b"tokens"}
+_LINES: Final = {
+    measure: (
+        b"x-ratelimit-limit-%b: %%d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%ds\r\n"
+        % (name, name, name)
+    )
+    for measure, name in _NAMES.items()
+}
 
 
 def headers(rules: tuple[Rule, ...], taken: Taken) -> Lines:
     """The ``x-ratelimit-*`` headers, as OpenAI names them, of the narrowest of `rules` of a minute."""
-    found: dict[str, tuple[int, Rule, float]] = {}
-    for rule, used, reset in zip(rules, taken.used, taken.resets, strict=True):
-        if rule.window is Window.MINUTE and rule.measure in _NAMES:
-            left = rule.limit - used
-            known = found.get(rule.measure)
-            if known is None or left < known[0]:
-                found[rule.measure] = (left, rule, reset)
-    lines = b""
-    for measure, (left, rule, reset) in found.items():
-        name = _NAMES[measure]
-        lines += (b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %d\r\nx-ratelimit-reset-%b: %ds\r\n") % (
-            name,
-            rule.limit,
-            name,
-            max(0, left),
-            name,
-            reset + 0.999,
-        )
-    return lines
+    if len(rules) == 1:  # nearly always
+        return _lines(rules[0], taken, 0)
+    narrowest: dict[str, int] = {}
+    for i, rule in enumerate(rules):
+        known = narrowest.get(rule.measure)
+        if rule.window is Window.MINUTE and (
+            known is None or rule.limit - taken.used[i] < rules[known].limit - taken.used[known]
+        ):
+            narrowest[rule.measure] = i
+    return b"".join([_lines(rules[i], taken, i) for i in narrowest.values()])
+
+
+def _lines(rule: Rule, taken: Taken, i: int) -> Lines:
+    lines = _LINES.get(rule.measure)
+    if lines is None or rule.window is not Window.MINUTE:
+        return b""
+    left = rule.limit - taken.used[i]
+    return lines % (rule.limit, left if left > 0 else 0, taken.resets[i] + 0.999)

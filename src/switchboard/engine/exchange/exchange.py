@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
@@ -153,20 +153,25 @@ class Exchange:
             self._body = Files(self._head.headers, limits.upload)
         else:
             gate.check(self._head, limits.body)
-        self._when(gate.admit(caller, self._envelope.peer, self._surface.name), self._let_in)
+        told = gate.admit(caller, self._envelope.peer, self._surface.name)
+        if type(told) is bytes:
+            self._let_in(told)
+        else:
+            self._when(told, self._let_in)
 
     def _let_in(self, told: Lines) -> None:
         """The request is admitted: its body is wanted."""
         self._admitted = self._reply.extra = told
         early, self._early = self._early, None
         self._continue()
-        for data, end in early or ():
-            self._on_body(data, end)
+        if early:
+            for data, end in early:
+                self._on_body(data, end)
 
     def _when(self, found: T | Coroutine[Any, Any, T], go_on: Callable[[T], None]) -> None:
         """Go on with `found`: at once, or, where it has to be waited for, once it is there. Raises what either raises at once."""
         if type(found) is not CoroutineType:
-            go_on(found)  # type: ignore[arg-type]  # it is a T
+            go_on(cast("T", found))
             return
 
         async def later() -> None:
@@ -514,7 +519,10 @@ class Exchange:
         self._state = _OVER
         self._kit.registry.open.discard(self)
         self._settle(Outcome.COMPLETE)
-        self._kept(lambda: self._reply.whole(kind, body))
+        if self._turn is None:
+            self._reply.whole(kind, body)
+        else:
+            self._kept(lambda: self._reply.whole(kind, body))
 
     def _kept(self, tell: Callable[[], None]) -> None:
         """`tell` the client of the end, once the conversation that this belongs to is kept: it may go on at once."""

@@ -39,8 +39,8 @@ _AGAIN: Final = 60.0
 class RedisCounters:
     """A `core.counting.Counters` at the Redis of `url`, for the process named `process`; raises ValueError for a URL that is none.
 
-    What a process holds is freed when nothing was heard of it for `lifetime` seconds. An answer that takes longer than `patience` opens the
-    circuit, for `retry` seconds at least. `clock` replaces Redis' own time, for tests. Keys begin with `prefix`.
+    What a process holds is freed when nothing was heard of it for `lifetime` seconds. An answer that takes longer than `patience` (seconds) opens the
+    circuit, for `retry` seconds at least; so no take waits longer than twice that. `clock` replaces Redis' own time, for tests. Keys begin with `prefix`.
 
     Who is cancelled while waiting for a take gives back what it asked for, like everybody else: it counts as taken, whatever
     became of it.

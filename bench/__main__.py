@@ -24,7 +24,7 @@ from typing import Any
 
 import trustme
 
-from bench import voice
+from bench import usage, voice
 from bench.machine import GATEWAY_CORE, LOAD_CORE, cpu_seconds, description, real_time, resident_bytes
 
 HERE = Path(__file__).parent
@@ -71,6 +71,8 @@ LIMITS = {
     **voice.LIMITS,
     "open stream": (30.0, "KB"),
     "at rest": (80.0, "MB"),
+    "usage of a million requests, SQLite": (100.0, "ms"),
+    "usage of a million requests, PostgreSQL": (100.0, "ms"),
 }
 
 
@@ -322,6 +324,8 @@ def main() -> None:
         rows["open stream"] = [open_streams(tls=False)]
         rows["open stream, TLS upstream"] = [open_streams(tls=True)]
         rows |= {name: [value] for name, value in offline_voice().items()}
+        if not arguments.quick:
+            rows |= {name: [value] for name, value in usage.measure().items()}
     finally:
         mock.stop()
     report(machine, rows, raw)
@@ -329,17 +333,17 @@ def main() -> None:
 
 def report(machine: dict[str, Any], rows: dict[str, list[float]], raw: dict[str, list[float]]) -> None:
     """Print the figures, and write them to results.json."""
-    print(f"\n{'figure':34}{'median':>9}{'limit':>9}")
+    print(f"\n{'figure':40}{'median':>9}{'limit':>9}")
     figures = {}
     for name, values in rows.items():
         median = statistics.median(values)
         most, unit = LIMITS.get(name, (None, "KB"))
         verdict = "" if most is None else "ok" if median <= most else "OVER"
-        print(f"{name:34}{median:9.2f}{most if most is not None else '':>9} {unit:8}{verdict}")
+        print(f"{name:42}{median:9.2f}{most if most is not None else '':>9} {unit:8}{verdict}")
         figures[name] = {"median": median, "values": values, "limit": most, "unit": unit}
-    print(f"\n{'CPU time, µs':34}{'median':>9}")
+    print(f"\n{'CPU time, µs':42}{'median':>9}")
     for name, values in raw.items():
-        print(f"{name:34}{statistics.median(values):9.2f}")
+        print(f"{name:42}{statistics.median(values):9.2f}")
     result = {"machine": machine, "figures": figures, "microseconds": raw}
     (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     print(f"\nwritten to {HERE.name}/results.json")

@@ -42,11 +42,19 @@ OPERATIONS = [
     ("POST", "/completion"),
     ("POST", "/embeddings"),
     ("GET", "/models"),
+    ("GET", "/api/conversations"),
+    ("GET", "/api/conversations/{id}"),
+    ("DELETE", "/api/conversations/{id}"),
+    ("DELETE", "/api/chat/{id}/stream"),
+    ("GET", "/api/usage"),
+    ("DELETE", "/auth/session"),
 ]
 #: What takes files, gives no JSON, lets ten in a minute in, or is a second's work of another process: tried by
-#: `tests/faults/test_media_bad_input.py` and `tests/surface/test_access_key_service.py`.
+#: `tests/faults/test_media_bad_input.py` and `tests/surface/test_access_key_service.py`, `tests/shell/test_resumable.py`.
 ELSEWHERE = [
     ("POST", "/auth"),
+    ("POST", "/auth/session"),
+    ("GET", "/api/chat/{id}/stream"),
     ("POST", "/v1/images/generations"),
     ("POST", "/v1/images/edits"),
     ("POST", "/v1/audio/speech"),

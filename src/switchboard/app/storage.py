@@ -26,6 +26,7 @@ from switchboard.store.keys import Keys
 from switchboard.store.schema import upgrade
 from switchboard.store.urls import is_postgres
 from switchboard.store.usage import Spent, UsageLog, UsageRow, day_of
+from switchboard.store.voice_sessions import VoiceSessions
 from switchboard.store.web_sessions import WebSessions
 from switchboard.telemetry.records import Record
 
@@ -48,6 +49,7 @@ class Storage:
         self.journals = Journals()
         self.keeping = Keeping()
         self.sessions = WebSessions(self.database)
+        self.voice_sessions = VoiceSessions(self.database)
         self.seeded = False
         self._tasks: list[asyncio.Task[None]] = []
         secret = _secret_or_other(settings)
@@ -109,6 +111,8 @@ class Storage:
             await self.usage.prune_days(day_of(at - kept.usage_days * _DAY))
         if kept.conversations is not None:
             await self.conversations.prune(at - kept.conversations * _DAY)
+        if kept.voice is not None:
+            await self.voice_sessions.prune(at - kept.voice * _DAY)
         await self.sessions.prune(at)
 
     async def close(self) -> None:

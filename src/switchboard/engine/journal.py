@@ -36,9 +36,10 @@ class Running(Protocol):
 
 
 class Journal:
-    """A `core.ports.Downstream` that keeps what goes through it to `down`, the client's own connection."""
+    """A `core.ports.Downstream` that keeps what goes through it to `down`, the client's own connection; at most `kept` bytes."""
 
-    def __init__(self, running: Running, down: Downstream) -> None:
+    def __init__(self, running: Running, down: Downstream, kept: int = KEPT) -> None:
+        self._most = kept
         self._running = running
         self._down: Downstream | None = down
         self._events: deque[bytes] = deque()
@@ -111,7 +112,7 @@ class Journal:
                 self._events.append(event)
                 self._size += len(event)
             out.append(event)
-        while self._size > KEPT:
+        while self._size > self._most:
             self._size -= len(self._events.popleft())
             self._first += 1
         self._wake()

@@ -62,9 +62,9 @@ def names(query: str) -> set[str]:
     return set(found) - _WORDS
 
 
-async def told() -> dict[str, set[str]]:
+async def told(folder: Path) -> dict[str, set[str]]:
     """The labels of every series' name that a server tells after it has answered, failed and refused."""
-    async with gateway() as g:
+    async with gateway(data=folder) as g:
         await g.ask("/api/chat", chat("a b"))
         await g.ask("/api/chat", chat(model="error-500"))
         await g.ask("/api/chat", {"messages": 1})
@@ -77,8 +77,8 @@ async def told() -> dict[str, set[str]]:
 
 
 @pytest.mark.anyio
-async def test_every_query_asks_for_what_is_told() -> None:
-    known = await told() | {"up": set()}
+async def test_every_query_asks_for_what_is_told(tmp_path: Path) -> None:
+    known = await told(tmp_path) | {"up": set()}
     asked = set()
     for query in queries():
         found = names(query)

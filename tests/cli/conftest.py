@@ -75,7 +75,8 @@ def serving(tmp_path: Path, data: dict[str, str]) -> Serving:
     @contextmanager
     def go(*flags: str, **environment: str) -> Iterator[tuple[Program, int]]:
         command = [str(BIN / "switchboard"), "serve", *flags]
-        with program(*command, environment=QUICK | data | environment, cwd=tmp_path) as p:
+        free = {} if (tmp_path / "switchboard.yaml").exists() else {"PORT": "0"}
+        with program(*command, environment=QUICK | data | free | environment, cwd=tmp_path) as p:
             port = int(p.wait_for(r"page +https?://[^ ]+:(\d+)/")[1])
             p.wait_for(r"^ +next ")
             yield p, port

@@ -134,6 +134,7 @@ async def test_all_is_fine(doctor: Doctor, run: Run, tmp_path: Path) -> None:
             "models",
             "data folder",
             "disk",
+            "database",
             "clock",
         ]
         assert found.checks["settings"]["text"].endswith("switchboard.yaml")

@@ -212,7 +212,7 @@ async def test_rate_limit(shell: str) -> None:
         answers = await asyncio.gather(*[g.ask("/api/chat", chat("x", stream=False)) for _ in range(200)])
         assert sum(a.status == 200 for a in answers) == 60
         refused = next(a for a in answers if a.status == 429)
-        assert 1 <= int(refused.headers["retry-after"]) <= 61
+        assert 1 <= int(refused.headers["retry-after"]) <= 62
         assert refused.headers["x-ratelimit-limit-requests"] == "60"
         assert refused.headers["x-ratelimit-remaining-requests"] == "0"
         assert refused.json["error"]["code"] == "RATE_LIMITED"

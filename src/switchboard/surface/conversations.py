@@ -23,6 +23,7 @@ from switchboard.store import StoreError
 from switchboard.store.conversations import Conversation
 from switchboard.store.usage import By, UsageLog, Used
 
+_Responses = dict[int | str, dict[str, Any]]
 _NAME: Final = re.compile(r"[A-Za-z0-9._:~-]{1,128}")
 _DAYS: Final = 30
 _LONGEST: Final = 3660  # days that a question about usage may span
@@ -153,6 +154,11 @@ def number_of(day: date) -> int:
 def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, usage: UsageLog) -> APIRouter:
     """The endpoints of both."""
     r = APIRouter(tags=["conversations"])
+    bad: _Responses = {
+        400: {"description": "Something in the question is not right."},
+        503: {"description": "The database cannot be used."},
+    }
+    none: _Responses = {**bad, 404: {"description": "There is nothing of that name, or it is not yours."}}
 
     def about(request: Request, user: str) -> tuple[str, str]:
         """Profile and owner."""
@@ -162,7 +168,7 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, 
             raise Problem("INVALID_REQUEST", "userId: letters, digits and . _ : ~ - are allowed.", param="userId")
         return gate.profile.name, conversations().owner(told["caller"], user)
 
-    @r.get("/api/conversations", summary="The caller's conversations, the newest first")
+    @r.get("/api/conversations", summary="The caller's conversations, the newest first", responses=bad)
     @r.get("/api/v1/conversations", include_in_schema=False)
     async def listed(
         request: Request,
@@ -179,7 +185,7 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, 
             raise problem_of(e) from None
         return ConversationList(items=[item_of(c) for c in page.items], next=page.next or None)
 
-    @r.get("/api/conversations/{id}", summary="One conversation with its messages")
+    @r.get("/api/conversations/{id}", summary="One conversation with its messages", responses=none)
     @r.get("/api/v1/conversations/{id}", include_in_schema=False)
     async def one(request: Request, id: str, userId: str = Query("")) -> ConversationWhole:  # noqa: A002, N803
         profile, owner = about(request, userId)
@@ -195,7 +201,7 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, 
         shown = item_of(item).model_dump() | {"messages": held.messages}
         return ConversationWhole(**shown)
 
-    @r.delete("/api/conversations/{id}", summary="Forget a conversation")
+    @r.delete("/api/conversations/{id}", summary="Forget a conversation", responses=none)
     @r.delete("/api/v1/conversations/{id}", include_in_schema=False)
     async def forgotten(request: Request, id: str, userId: str = Query("")) -> Deleted:  # noqa: A002, N803
         profile, owner = about(request, userId)
@@ -211,7 +217,11 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, 
         "/api/chat/{id}/stream",
         summary="Pick up the answer that is under way",
         response_class=StreamingResponse,
-        responses={204: {"description": "Nothing is under way."}, 200: {"content": {"text/event-stream": {}}}},
+        responses={
+            200: {"content": {"text/event-stream": {}}},
+            204: {"description": "Nothing is under way."},
+            400: {"description": "userId is not one."},
+        },
     )
     @r.get("/api/v1/chat/{id}/stream", include_in_schema=False)
     async def followed(request: Request, id: str, userId: str = Query("")) -> Response:  # noqa: A002, N803
@@ -229,14 +239,14 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, 
         ]
         return response
 
-    @r.delete("/api/chat/{id}/stream", summary="Stop the answer that is under way")
+    @r.delete("/api/chat/{id}/stream", summary="Stop the answer that is under way", responses=none)
     @r.delete("/api/v1/chat/{id}/stream", include_in_schema=False)
     async def stopped(request: Request, id: str, userId: str = Query("")) -> Deleted:  # noqa: A002, N803
         if not await journals.stop((*about(request, userId), id)):
             raise Problem("CONVERSATION_NOT_FOUND", "No answer is under way in this conversation.")
         return Deleted()
 
-    @r.get("/api/usage", tags=["usage"], summary="What the caller used")
+    @r.get("/api/usage", tags=["usage"], summary="What the caller used", responses=bad)
     @r.get("/api/v1/usage", include_in_schema=False)
     async def used(
         request: Request,

@@ -145,7 +145,7 @@ async def test_all_is_fine(doctor: Doctor, run: Run, tmp_path: Path) -> None:
         done = await asyncio.to_thread(run, "doctor", PORT="0", XDG_DATA_HOME=str(tmp_path / "data"))
     assert (done.returncode, done.stderr) == (0, "")
     lines = done.stdout.splitlines()
-    assert len(lines) == 7 and all(line.startswith("ok  ") for line in lines)
+    assert len(lines) == 8 and all(line.startswith("ok  ") for line in lines)
     assert CANARY not in done.stdout
 
 

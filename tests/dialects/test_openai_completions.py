@@ -444,3 +444,9 @@ def test_any_answer_is_passed_or_refused(answer: bytes) -> None:
     upstream_error_of(lambda: WIRE.encoder(context()).whole(WIRE.answer(answer)))
     e = upstream_error_of(lambda: WIRE.passed(asked(), answer, Meter()))
     assert e is None or e.fault in (Fault.PROTOCOL, Fault.EVENT)
+
+
+@pytest.mark.parametrize("prompt", [["word " * 800, "x"], [[7] * 1000], [7] * 1000])
+def test_prompts_that_are_no_message_are_counted_all_the_same(prompt: Any) -> None:
+    """A budget that takes them for nothing is none: who leaves before the provider has counted would pay nothing."""
+    assert asked(prompt).asked().input >= 1000

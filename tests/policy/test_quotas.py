@@ -98,9 +98,13 @@ def test_of_several_the_narrowest_is_told() -> None:
         (
             Rule("k", Window.DAY, 500, "tokens", "app"),
             "BUDGET_EXHAUSTED",
-            "500 tokens in a day are allowed for this app",
+            "The 500 tokens in a day for this app are used up",
         ),
-        (Rule("k", Window.MONTH, 2_500_000_000, "dollars", "caller"), "BUDGET_EXHAUSTED", "2.5 US dollars in a month"),
+        (
+            Rule("k", Window.MONTH, 2_500_000_000, "dollars", "caller"),
+            "BUDGET_EXHAUSTED",
+            "The 2.5 US dollars in a month for you are used up",
+        ),
         (Rule("k", Window.HELD, 2, "streams", "address"), "RATE_LIMITED", "2 streams at a time"),
     ],
 )

@@ -186,3 +186,23 @@ async def test_a_budget_outlives_the_server(shell: str, tmp_path: Path) -> None:
         for expected in ([200, 200], [200, 429]):
             async with gateway(shell, data=tmp_path, **settings(up, tokens_per_day=250)) as g:
                 assert [(await g.ask(V1, asks(max_tokens=10))).status for _ in range(2)] == expected
+
+
+async def test_images_are_set_aside_too(shell: str) -> None:
+    """A budget is over by no more than one request, whatever it asks for."""
+    body = {"created": 1, "data": [{"b64_json": "AAAA"}], "usage": {"input_tokens": 0, "output_tokens": 100}}
+    script: list[Any] = [Request(), Wait(0.1), answer(json.dumps(body).encode()), Again()]
+    row: dict[str, Any] = {"type": "openai", "api_key": "sk-1"}
+    async with (
+        ScriptServer(script) as up,
+        gateway(
+            shell,
+            providers={"up": {"base_url": up.base_url, **row}},
+            chat={"provider": "up"},
+            limits={"tokens_per_day": 1000},
+        ) as g,
+    ):
+        draws = [g.ask("/v1/images/generations", {"model": "gpt-image-1", "prompt": "A"}) for _ in range(40)]
+        answers = await asyncio.gather(*draws)
+        assert {a.status for a in answers} <= {200, 429} and answers[0].status in (200, 429)
+        assert await total(g) <= 1000 + 101

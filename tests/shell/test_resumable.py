@@ -138,3 +138,17 @@ async def test_nobody_else_s(shell: str, tmp_path: Path) -> None:
         c.close()
         follower = await g.ask("/api/chat/talk/stream", headers=mine)
         assert text_of(follower.text) == TEXT
+
+
+async def test_picked_up_before_the_first_word(shell: str, tmp_path: Path) -> None:
+    """A page that is loaded anew while the model still thinks: an EventSource gives up on what is not text/event-stream."""
+    done = event({"choices": [{"index": 0, "delta": {"content": TEXT}, "finish_reason": "stop"}]})
+    script: list[Any] = [Request(), Wait(0.5), stream_head(), done, chunk(b"data: [DONE]\n\n") + chunk(b"")]
+    async with ScriptServer(script) as up, gateway(shell, data=tmp_path, **settings(up)) as g:
+        c = await g.connect()
+        await c.send(request("/api/chat", BODY))
+        await until(lambda: len(up.connections) == 1)
+        c.close()
+        a = await g.ask("/api/chat/talk/stream")
+        assert (a.status, a.whole) == (200, True) and text_of(a.text) == TEXT
+        assert a.headers["content-type"].startswith("text/event-stream")

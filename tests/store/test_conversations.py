@@ -123,3 +123,10 @@ async def test_a_user_is_exported_and_erased(database: Database) -> None:
     assert await held.erase("ann") == 61
     assert [c.id async for c, _ in held.export("ann")] == []
     assert [c.id for c in (await held.list("p", "key-1")).items] == ["other"]
+
+
+async def test_nobody_is_not_everybody_without_a_name(database: Database) -> None:
+    """As for `erase`: an empty name is that of all who have none."""
+    kept = Conversations(database)
+    assert await kept.append("default", "open", "a", 0, [{"role": "user", "content": "private"}], 1)
+    assert [c async for c in kept.export("")] == []

@@ -129,7 +129,9 @@ async def gateway(
         cast("Any", app.asgi),
         host="127.0.0.1",
         port=0,
-        http=cast("Any", functools.partial(FrontProtocol, door=app.door)) if shell == "splice" else "httptools",
+        http=cast("Any", functools.partial(FrontProtocol, door=app.door, sockets=app.door))
+        if shell == "splice"
+        else "httptools",
         ws="none",
         lifespan="off",
         log_config=None,

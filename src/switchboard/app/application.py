@@ -22,8 +22,10 @@ from switchboard.config.tree import Settings
 from switchboard.core.clock import now
 from switchboard.core.counting import Counters
 from switchboard.core.errors import Problem
+from switchboard.core.ports import Flow
 from switchboard.core.process import Process
-from switchboard.core.types import Operation, header, header_pairs
+from switchboard.core.sockets import ClientSink
+from switchboard.core.types import Operation, SocketCall, header, header_pairs
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.identity import Doors
 from switchboard.engine.journals_of_all import JournalsOfAll
@@ -35,6 +37,8 @@ from switchboard.net.control import Control, Siblings
 from switchboard.net.dial import TcpDialer
 from switchboard.net.front import FrontLimits
 from switchboard.net.http import UpstreamPool
+from switchboard.net.websocket import Sockets
+from switchboard.net.websocket.dialer import SocketDialer, SocketTimeouts
 from switchboard.net.worker import WorkerPool, WorkerTransport
 from switchboard.policy.authenticate import AccessKeys
 from switchboard.policy.circuit import CircuitPolicy
@@ -45,7 +49,7 @@ from switchboard.shell.asgi import AsgiShell, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
 from switchboard.store.counters.local import LocalCounters
-from switchboard.surface import access_key_service, conversations, operations, pages
+from switchboard.surface import access_key_service, conversations, operations, pages, realtime
 from switchboard.surface import problem as shapes
 from switchboard.surface.access_key_service import Doorkeeper
 from switchboard.telemetry.gathered import Gathered, Open
@@ -105,13 +109,15 @@ class Application:
         self._prewarming: asyncio.TimerHandle | None = None
         self._studio = WorkerTransport(self.workers)
         self._pools: dict[str | None, UpstreamPool] = {}
+        self._upstream_sockets = Sockets()
+        self._socket_dialer = SocketDialer(TcpDialer(self._environment, None), self._upstream_sockets)
         self.doors = self._make_doors(settings)
         self.reloads = {"ok": 0, "failed": 0}
         self.runtime = self._build(settings)
-        self.switch = Switch(self.runtime.routes)
+        self.switch = Switch(self.runtime.routes, self._connect)
         self.ordinary = self._ordinary()
         self.asgi = AsgiShell(self.switch, self.ordinary)
-        self.door = SpliceDoor(self.switch, _front_limits(settings))
+        self.door = SpliceDoor(self.switch, _front_limits(settings), Sockets())
         self.metrics.watch("switchboard_requests_open", "Requests under way.", lambda: len(self.registry.open))
         self.metrics.watch(
             "switchboard_upstream_connections",
@@ -216,16 +222,23 @@ class Application:
             self.storage.tick(at)
         for pool in self._pools.values():
             pool.tick(at)
+        self._upstream_sockets.tick(at)
+
+    def _connect(self, call: SocketCall, sink: ClientSink) -> Flow:
+        """Open a WebSocket to a provider."""
+        times = SocketTimeouts(call.connect_timeout)
+        return self._socket_dialer.connect(call.url, call.head, sink, timeouts=times)
 
     def _open(self) -> Open:
         """What this process has open."""
-        return Open(0, self.state.requests(), now() - self.state.began)
+        return Open(len(self.door.sockets), self.state.requests(), now() - self.state.began)
 
     async def close(self) -> None:
         """End what is open, write what is to be written."""
         self.control.close()
         self.registry.stop_all()
         self.registry.close()
+        self._socket_dialer.close()
         for pool in self._pools.values():
             pool.close()
         if self._prewarming is not None:
@@ -278,12 +291,14 @@ class Application:
         self._configure_targets(settings)
         if self.storage is not None:
             self.storage.settings_changed(settings)
+        self.doors.failures.allow(settings.auth.failures_per_minute)
         self.door.limits = _front_limits(settings)
         self.ordinary.openapi_schema = None
         self.runtime = runtime
         self.switch.routes = runtime.routes
         fixed = [name for name in _FIXED if getattr(before, name) != getattr(settings, name)]
-        return fixed + (["log.format"] if before.log.format != settings.log.format else [])
+        fixed += ["log.format"] if before.log.format != settings.log.format else []
+        return fixed + (["auth.secret"] if before.auth.secret != settings.auth.secret else [])
 
     def _configure_targets(self, settings: Settings) -> None:
         retry, circuit = settings.retry, settings.circuit
@@ -335,6 +350,7 @@ class Application:
         out = []
         for path, item in self._document()["paths"].items():
             out += [f"{method.upper()} {path}" for method in item]
+        out += [f"WS {path}" for path in realtime.PATHS]
         return sorted(out, key=lambda line: line.split(" ")[1])
 
     def _document(self) -> dict[str, Any]:

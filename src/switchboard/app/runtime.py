@@ -16,6 +16,7 @@ from switchboard.core.ports import Provider, Surface, Transport
 from switchboard.core.types import Operation, Timeouts
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.conversations import Conversations
+from switchboard.engine.converse import HeldSession
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
 from switchboard.engine.identity import Doors, Identity
@@ -112,7 +113,7 @@ def build(settings: Settings, parts: Parts) -> Runtime:
         quotas = quotas_of(name, settings, own)
         gate = Gate(identity, quotas, parts.counters, profile, routing, parts.prices)
         kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets, conversations)
-        return Routes(_hot(settings, chat, chat_paths, profile.sound), kit, envelopes)
+        return Routes(_hot(settings, chat, chat_paths, profile.sound), kit, envelopes, session_of(settings, own))
 
     profiles = {name: routes(name, merged(settings.chat, p), p) for name, p in settings.profiles.items()}
     by_key, by_origin = _choosers(settings.profiles, profiles)
@@ -128,6 +129,19 @@ def quotas_of(name: str, settings: Settings, own: ProfileSettings | None = None)
         caller = allowance_of(own.limits).over(caller)
         everyone = own.everyone or everyone
     return Quotas(name, caller, allowance_of(everyone), allowance_of(settings.limits.address))
+
+
+def session_of(settings: Settings, own: ProfileSettings | None = None) -> HeldSession:
+    """What is held of conversations by voice."""
+    said = (own.realtime if own is not None else None) or settings.realtime
+    return HeldSession(
+        said.instructions,
+        said.voice,
+        said.transcription_model,
+        frozenset(said.client_fields),
+        said.idle_seconds,
+        said.max_seconds,
+    )
 
 
 def issuers_of(callers: Callers) -> dict[str, Issuer]:
@@ -220,6 +234,8 @@ def make_provider(
         region=row.region or "",
         api_version=row.api_version,
         key_style=row.key_style,
+        realtime_url=row.realtime_url,
+        realtime_shape=row.realtime_dialect,
         pace=row.pace,
     )
     return kind.make(made, pool(row.ca_file) if kind.network else studio)
@@ -232,6 +248,7 @@ def default_models(kind: Kind, row: ProviderSettings) -> dict[Operation, str]:
         Operation.DRAW: row.image_model,
         Operation.SPEAK: row.speech_model,
         Operation.TRANSCRIBE: row.transcription_model,
+        Operation.CONVERSE: row.realtime_model,
     }
     chat = row.models[0] if row.models else kind.model
     return {Operation.GENERATE: chat, **kind.models, **{op: m for op, m in said.items() if m is not None}}
@@ -293,6 +310,7 @@ SECTIONS: Final = {
     Operation.DRAW: "images",
     Operation.SPEAK: "speech",
     Operation.TRANSCRIBE: "transcription",
+    Operation.CONVERSE: "realtime",
 }
 
 

@@ -53,9 +53,8 @@ class Storage:
         self.seeded = False
         self._tasks: list[asyncio.Task[None]] = []
         secret = _secret_or_other(settings)
-        tls = settings.tls.certificate is not None or (settings.public_url or "").startswith("https:")
         self.keyring = KeyRing(self.keys, secret)
-        self.page_sessions = PageSessions(self.sessions, secret, tls=tls)
+        self.page_sessions = PageSessions(self.sessions, secret, tls=_over_tls(settings))
 
     def start(self, counters: Counters) -> None:
         """Begin; `counters` are told what was used before."""
@@ -66,6 +65,7 @@ class Storage:
     def settings_changed(self, settings: Settings) -> None:
         """Hold by `settings` from now on, as far as that can be."""
         self._settings = settings
+        self.page_sessions.tls = _over_tls(settings)
 
     @property
     def trouble(self) -> str:
@@ -124,6 +124,11 @@ class Storage:
         await self.keyring.close()
         await self.writer.close()
         await self.database.close()
+
+
+def _over_tls(settings: Settings) -> bool:
+    """Whether browsers reach the server over TLS."""
+    return settings.tls.certificate is not None or (settings.public_url or "").startswith("https:")
 
 
 def migrate(settings: Settings) -> None:

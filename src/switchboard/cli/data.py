@@ -23,6 +23,7 @@ Flags = Mapping[tuple[str, ...], Any]
 def export(flags: Flags, config: str | None, user: str) -> None:
     """Print all that is kept of `user`, as one JSON object a line: ``{"kind": "conversation" | "voice_session" | "usage", …}``."""
     settings, _ = read(flags, config)
+    _named(user)
 
     async def work(database: Database) -> int:
         n = 0
@@ -42,6 +43,7 @@ def export(flags: Flags, config: str | None, user: str) -> None:
 def erase(flags: Flags, config: str | None, user: str, *, sure: bool) -> None:
     """Forget all that is kept of `user`. Exits with 2 where nobody said that this is meant."""
     settings, _ = read(flags, config)
+    _named(user)
     if not sure:
         if not sys.stdin.isatty():
             print("switchboard: what is erased is gone: say --yes", file=sys.stderr)
@@ -61,6 +63,13 @@ def erase(flags: Flags, config: str | None, user: str, *, sure: bool) -> None:
 
     conversations, sessions, rows = with_database(settings, work)
     print(f"Erased of '{user}': {conversations} conversations, {sessions} voice sessions, {rows} records of usage.")
+
+
+def _named(user: str) -> None:
+    """Nobody is called "": that is what a variable gives that is not set, and everybody without a name."""
+    if not user.strip():
+        print("switchboard: --user is empty: name a user", file=sys.stderr)
+        raise SystemExit(2)
 
 
 def _print(kind: str, fields: dict[str, Any]) -> int:

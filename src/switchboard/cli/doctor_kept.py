@@ -51,13 +51,15 @@ async def _redis(settings: Settings, *, offline: bool) -> Check:
     from redis.exceptions import RedisError
 
     assert settings.redis.url is not None
-    client = redis.asyncio.from_url(
-        settings.redis.url.get_secret_value(), socket_timeout=_WAIT, socket_connect_timeout=_WAIT
-    )
+    fix = "see redis.url; without Redis each server counts its share of the limits for itself"
+    url = settings.redis.url.get_secret_value()
+    try:
+        client = redis.asyncio.from_url(url, socket_timeout=_WAIT, socket_connect_timeout=_WAIT)
+    except ValueError:  # whose words may hold some of a password
+        return Check("redis", "failed", "redis.url is not a URL; in a password write # / ? @ : as %23 %2F …", fix)
     try:
         await client.ping()
     except (RedisError, OSError, ValueError) as e:
-        fix = "see redis.url; without Redis each server counts its share of the limits for itself"
         return Check("redis", "failed", f"it cannot be used ({type(e).__name__})", fix)
     finally:
         await client.aclose()

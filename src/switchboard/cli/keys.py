@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,8 @@ from switchboard.store import Database
 from switchboard.store.keys import ApiKey, Keys
 
 Flags = Mapping[tuple[str, ...], Any]
+#: What a key may be for.
+SURFACES: Final = ("web_chat", "openai_v1", "anthropic_v1", "speech", "access_key_service", "operations")
 
 
 class Wanted(Struct, frozen=True):
@@ -39,6 +41,11 @@ class Wanted(Struct, frozen=True):
 def create(flags: Flags, config: str | None, wanted: Wanted, *, as_json: bool) -> None:
     """Make a key and show it, once. Exits with 2 for what cannot be, with 1 where it cannot be kept."""
     settings, _ = read(flags, config)
+    if not wanted.name.strip():
+        _refuse("a key needs a name")
+    for name in wanted.surfaces:
+        if name not in SURFACES:
+            _refuse(f"there is no surface '{name}'; there are {', '.join(SURFACES)}")
     if wanted.profile not in ("default", *settings.profiles):
         names = ", ".join(["default", *settings.profiles])
         _refuse(f"there is no profile '{wanted.profile}'; there are {names}")
@@ -59,7 +66,7 @@ def create(flags: Flags, config: str | None, wanted: Wanted, *, as_json: bool) -
 
     async def work(database: Database) -> bool:
         keys = Keys(database)
-        if any(k.name == wanted.name and k.revoked is None for k in await keys.list()):
+        if any(k.name == wanted.name and _state(k) == "good" for k in await keys.list()):
             return False
         return await keys.add(row)
 
@@ -93,7 +100,7 @@ def revoke(flags: Flags, config: str | None, which: str) -> None:
     found = with_database(settings, lambda d: Keys(d).revoke(which, at))
     if found is None:
         raise SystemExit(
-            f"switchboard: there is no key '{which}', or several have that name; see switchboard keys list"
+            f"switchboard: there is no good key '{which}', or several have that name: say which by its id, see switchboard keys list"
         )
     print(f"The key {found.id} ({found.name}) is revoked; a running server refuses it within two seconds.")
 
@@ -106,7 +113,7 @@ def rotate(flags: Flags, config: str | None, which: str, grace: str | None, *, a
 
     async def work(database: Database) -> tuple[api_keys.ApiKey, ApiKey] | None:
         keys = Keys(database)
-        good = [k for k in await keys.list() if k.revoked is None and which in (k.id, k.name)]
+        good = [k for k in await keys.list() if _state(k) == "good" and which in (k.id, k.name)]
         if len(good) != 1:
             return None
         made, row = _made(settings, replace(good[0], created=milliseconds(at), last_used=None))
@@ -120,7 +127,7 @@ def rotate(flags: Flags, config: str | None, which: str, grace: str | None, *, a
     found = with_database(settings, work)
     if found is None:
         raise SystemExit(
-            f"switchboard: there is no key '{which}', or several have that name; see switchboard keys list"
+            f"switchboard: there is no good key '{which}', or several have that name: say which by its id, see switchboard keys list"
         )
     _show(settings, *found, as_json=as_json)
 

@@ -138,7 +138,7 @@ def server_config(app: Application, settings: Settings) -> uvicorn.Config:
     """How uvicorn serves `app`."""
     return uvicorn.Config(
         cast("Any", app.asgi),
-        http=cast("Any", functools.partial(FrontProtocol, door=app.door)),
+        http=cast("Any", functools.partial(FrontProtocol, door=app.door, sockets=app.door)),
         ws="none",
         lifespan="off",
         log_config=None,

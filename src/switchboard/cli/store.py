@@ -39,18 +39,23 @@ def with_database(settings: Settings, work: Callable[[Database], Awaitable[T]]) 
 
 
 def later(text: str, at: datetime) -> datetime:
-    """The time that `text` names: a span from `at` on (30d, 12h), or a day (2027-01-31; its end, UTC). Exits with 2 for anything else."""
+    """The time that `text` names: a span from `at` on (30d, 12h), or a day (2027-01-31; its end, UTC). Exits with 2 for
+    anything else, and for what is over."""
     span = _SPAN.fullmatch(text)
     try:
         if span is not None:
-            return at + timedelta(**{_UNITS[span[2]]: int(span[1])})
-        day = datetime.fromisoformat(text)
+            end = at + timedelta(**{_UNITS[span[2]]: int(span[1])})
+        else:
+            end = datetime.fromisoformat(text) + timedelta(days=1 if len(text) == 10 else 0)
+            end = end if end.tzinfo is not None else end.replace(tzinfo=UTC)
+        over = end <= at
     except (ValueError, OverflowError):
         print(f"switchboard: '{text}' is no time: write 30d, 12h or 2027-01-31", file=sys.stderr)
         raise SystemExit(2) from None
-    if len(text) == 10:
-        day += timedelta(days=1)
-    return day if day.tzinfo is not None else day.replace(tzinfo=UTC)
+    if over:
+        print(f"switchboard: '{text}' is over: name a time to come", file=sys.stderr)
+        raise SystemExit(2)
+    return end
 
 
 def milliseconds(at: datetime) -> int:

@@ -8,6 +8,7 @@ import os
 import re
 import ssl
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 from switchboard.config.tree import Callers, Chat, Cors, ProfileSettings, ProviderSettings, Settings
 from switchboard.net.address import is_loopback
@@ -16,10 +17,13 @@ from switchboard.policy.own_check import load
 from switchboard.policy.profile import LOCKABLE
 from switchboard.policy.routing import MODEL_NAME
 from switchboard.providers import Kind, kinds
+from switchboard.store.urls import sqlite_path
 from switchboard.surface.web_chat import FORMATS
 
 _BASE_URLS = {"azure": "https://NAME.openai.azure.com (AZURE_OPENAI_ENDPOINT)"}
 _ALGORITHMS = (*FAMILIES, "HS256", "HS384", "HS512")
+#: Characters that `auth.secret` needs.
+LEAST_SECRET = 16
 Origin = Callable[[tuple[str, ...]], str]
 _REGION = re.compile(r"[A-Za-z0-9]+")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
@@ -114,11 +118,33 @@ def _callers(s: Settings, origin: Origin) -> list[str]:
         scheme = s.database.url.get_secret_value().partition("://")[0]
         if scheme not in ("postgresql", "postgres", "sqlite"):
             out.append(f"{origin(('database', 'url'))}: it begins with postgresql:// (or sqlite:///)")
+        elif scheme == "sqlite":
+            try:
+                sqlite_path(s.database.url.get_secret_value())
+            except ValueError:
+                out.append(f"{origin(('database', 'url'))}: it names no file; write sqlite:////srv/switchboard.db")
     if s.redis.url is not None:
         scheme = s.redis.url.get_secret_value().partition("://")[0]
         if scheme not in ("redis", "rediss", "unix"):
             out.append(f"{origin(('redis', 'url'))}: it begins with redis://, rediss:// (TLS) or unix://")
+        elif not _has_place(s.redis.url.get_secret_value()):
+            out.append(
+                f"{origin(('redis', 'url'))}: its host or port is none; in a password # / ? @ : are %23 %2F %3F %40 %3A"
+            )
+    if s.auth.secret is not None and len(s.auth.secret.get_secret_value()) < LEAST_SECRET:
+        out.append(
+            f"{origin(('auth', 'secret'))}: it needs {LEAST_SECRET} characters at least; make one: openssl rand -hex 32"
+        )
     return out
+
+
+def _has_place(url: str) -> bool:
+    """Whether a host and a port can be read from `url`."""
+    try:
+        parts = urlsplit(url)
+        return parts.port is None or parts.port > 0
+    except ValueError:  # whose words may hold some of a password
+        return False
 
 
 def _known_providers(s: Settings) -> list[str]:
@@ -148,7 +174,7 @@ def _chat(s: Settings, chat: Chat, path: tuple[str, ...], origin: Origin) -> lis
 def _media(s: Settings, section: Settings | ProfileSettings, path: tuple[str, ...], origin: Origin) -> list[str]:
     """Who does what is no text."""
     out = []
-    for name in ("embeddings", "images", "speech", "transcription"):
+    for name in ("embeddings", "images", "speech", "transcription", "realtime"):
         said = getattr(section, name)
         if said is not None and said.provider is not None and said.provider not in _known_providers(s):
             out.append(f"{origin((*path, name, 'provider'))}: {_no_provider(s, said.provider)}")

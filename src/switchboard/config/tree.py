@@ -292,6 +292,10 @@ class ProviderSettings(_Section):
     realtime_url: Annotated[str, AfterValidator(_socket_url)] | None = Field(
         None, description="Where its Realtime API is; by default derived from `base_url`."
     )
+    realtime_dialect: Literal["ga", "beta"] = Field(
+        "ga", description="Which of OpenAI's Realtime interfaces is spoken there; beta for older servers."
+    )
+    realtime_model: str | None = Field(None, description="Its model that converses, where nobody names one.")
     api_key: Keys = Field([], description="Its key, or several.")
     models: list[str] = Field([], description="Its models; by default it is asked for them, and takes any name.")
     headers: dict[str, SecretStr] = Field({}, description="Headers to send with every call.")
@@ -406,6 +410,20 @@ class TranscriptionSettings(_Media):
     language: str = Field("", description="What is spoken where a request does not say: en.")
 
 
+class RealtimeSettings(_Media):
+    """Conversations by voice, over a WebSocket."""
+
+    instructions: str | None = Field(None, description="What the model is told; no client can change it.")
+    voice: str | None = Field(None, description="The voice that it has.")
+    transcription_model: str | None = Field(None, description="The model that writes down what the user says.")
+    client_fields: list[str] = Field(
+        ["modalities", "voice", "speed", "input_format", "output_format", "turn_detection", "noise_reduction"],
+        description="Members of a session, and of a response, that a client may set.",
+    )
+    idle_seconds: Seconds = Field(300, description="Seconds without anything said by either side.")
+    max_seconds: Seconds = Field(3600, description="Seconds that a conversation may last.")
+
+
 class ProfileSettings(Chat):
     """An app of its own beside the others: what is set here goes over `chat`. It is chosen by the path (/p/NAME/…), by
     one of its keys, or by the origin of the page."""
@@ -423,6 +441,7 @@ class ProfileSettings(Chat):
     images: ImageSettings | None = Field(None, description="In place of `images`.")
     speech: SpeechSettings | None = Field(None, description="In place of `speech`.")
     transcription: TranscriptionSettings | None = Field(None, description="In place of `transcription`.")
+    realtime: RealtimeSettings | None = Field(None, description="In place of `realtime`.")
 
 
 class DatabaseSettings(_Section):
@@ -507,6 +526,7 @@ class Settings(_Section):
     images: ImageSettings = ImageSettings()
     speech: SpeechSettings = SpeechSettings()
     transcription: TranscriptionSettings = TranscriptionSettings()
+    realtime: RealtimeSettings = RealtimeSettings()
     profiles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProfileSettings] = Field(
         {}, description="Further apps, by name."
     )

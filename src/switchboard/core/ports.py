@@ -23,6 +23,7 @@ from switchboard.core.types import (
     Operation,
     Outcome,
     RequestHead,
+    SocketCall,
     Timeouts,
     Upload,
     Usage,
@@ -260,6 +261,9 @@ class Provider(Protocol):
 
     def another_key(self, call: Call, tried: int) -> bool:
         """The key of `call` was refused: have the next one used. False where `tried` keys are all there are."""
+
+    def socket(self, model: str) -> SocketCall | None:
+        """The WebSocket on which `model` converses; None where it does not."""
 
     def list_models(self) -> Call | None:
         """The call that asks which models there are; None where there is nothing to ask."""

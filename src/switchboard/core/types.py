@@ -41,6 +41,7 @@ class Operation(StrEnum):
     DRAW = "draw"
     SPEAK = "speak"
     TRANSCRIBE = "transcribe"
+    CONVERSE = "converse"  # by voice, over a WebSocket
 
 
 class Outcome(StrEnum):
@@ -152,6 +153,7 @@ class Generate(Op, kw_only=True):
 
     `conversation` names one that the server holds ("": a new one; None: none), `user` for whom it is held where the caller
     acts for others; `whole` is whether the client always sends all of it.
+    `besides` are about how many tokens it asks with that stand in no message.
 
     Members of messages that are not OpenAI's: an assistant's ``thinking_blocks``, whose items are Anthropic's
     ``thinking`` and ``redacted_thinking`` blocks, signatures included.
@@ -168,10 +170,11 @@ class Generate(Op, kw_only=True):
     conversation: str | None = None
     user: str = ""
     whole: bool = False
+    besides: int = 0
 
     def asked(self) -> Usage:
         size = len(self.prompt) + sum([len(message_text(m)) for m in self.messages])
-        return Usage(estimated_tokens(size), estimated=True)
+        return Usage(estimated_tokens(size) + self.besides, estimated=True)
 
     def replace_messages(self, messages: list[dict[str, Any]]) -> None:
         """Put `messages` in place of those that came."""
@@ -274,6 +277,12 @@ class Transcribe(Op, kw_only=True):
     format: str = "json"
     language: str = ""
     words: bool = False  # timestamps of words are wanted
+
+
+class Converse(Op, kw_only=True):
+    """The operation *converse*: sound and events in, sound and events out, for as long as both sides like."""
+
+    operation = Operation.CONVERSE
 
 
 class Segment(Struct):
@@ -418,6 +427,22 @@ class Call(Struct, gc=False):
         scheme, host, port = self.origin
         size = len(self.body) if isinstance(self.body, bytes) else self.body.size
         return f"<Call {self.method.decode()} {scheme}://{host}:{port}{self.target.decode()} {size} bytes>"
+
+
+class SocketCall(Struct, frozen=True, gc=False):
+    """One WebSocket to a provider, ready to be opened.
+
+    `url` is its address, `head` are header lines, secrets included, so that it is never logged whole. `shape` is which of OpenAI's
+    Realtime interfaces is spoken there: "ga" or "beta".
+    """
+
+    url: str
+    head: Lines
+    shape: str = "ga"
+    connect_timeout: float = 5.0
+
+    def __repr__(self) -> str:
+        return f"<SocketCall {self.url.partition('?')[0]}>"
 
 
 class SpanIds(Struct, frozen=True, gc=False):

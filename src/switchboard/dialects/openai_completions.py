@@ -15,7 +15,7 @@ from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Problem
 from switchboard.core.events import Answer, Choice, Done, Event, Finish, Metered, Text
 from switchboard.core.ports import Context, Meter
-from switchboard.core.types import Generate, Lines, Native, Usage
+from switchboard.core.types import Generate, Lines, Native, Usage, estimated_tokens
 from switchboard.dialects import _openai_shapes as shapes
 from switchboard.dialects._openai_media import OpenAIErrors, read_members
 from switchboard.dialects.openai_chat import OpenAIDecoder, OpenAITap, error_body, meter_answer, usage_of, usage_out
@@ -92,6 +92,9 @@ def read_request(body: Any, raw: bytes) -> tuple[OpenAICompletions, Generate]:
         messages=[{"role": "user", "content": text or ""}],
         params={name: members[name] for name in _SHARED if name in members},
         native=native,
+        besides=0
+        if text is not None
+        else sum([len(p) if isinstance(p, list) else estimated_tokens(len(p)) for p in prompts]),
     )
     return OpenAICompletions(text if request.echo and text is not None else ""), op
 

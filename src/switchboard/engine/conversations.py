@@ -38,7 +38,7 @@ class Keeping:
 class Turn:
     """One question in a conversation: `answer` gathers what is said, `told` are header lines for the client."""
 
-    __slots__ = ("afresh", "answer", "held", "id", "key", "new", "owner", "profile", "told", "user")
+    __slots__ = ("afresh", "answer", "cut", "held", "id", "key", "new", "owner", "profile", "told", "user")
 
     def __init__(
         self, profile: str, owner: str, user: str, name: str, held: int, new: list[dict[str, Any]], *, afresh: bool
@@ -51,6 +51,7 @@ class Turn:
         self.new = new
         self.afresh = afresh
         self.answer = AnswerBuilder()
+        self.cut = False  # the answer ended early
         self.key = (profile, owner, name)
         self.told: Lines = b"x-switchboard-conversation: %b\r\n" % name.encode()
 
@@ -72,22 +73,23 @@ class Conversations:
     async def begin(self, op: Generate, caller: Caller, profile: Profile) -> Turn:
         """Put what was said before into `op`. Raises `Problem` (503)."""
         owner, name = self.owner(caller, op.user), op.conversation or _new_name()
-        asked, at = op.messages, time.time()
+        asked, at, lost = op.messages, time.time(), False
         try:
             held = await self.repository.load(profile.name, owner, name)
         except StoreError as e:
             if not op.whole:
                 raise problem_of(e) from None
-            held = None  # the client has all of it itself
+            held, lost = None, True  # the client has all of it itself
         if held is None and caller.kind == "open" and not self._trusting and not _ours(name):
             name = _new_name()
         before = [] if held is None else held.messages
         stale = held is not None and at - held.updated / 1000 > profile.conversation_timeout
         messages, new, replaced = merged([] if stale else before, asked, whole=op.whole)
-        if messages is not asked and len(messages) != len(asked):
+        if messages != asked:
             op.replace_messages(messages)
         user = op.user if owner.endswith(f"/{op.user}") else caller.user
-        return Turn(profile.name, owner, user, name, len(before), new, afresh=stale or replaced)
+        count = 0 if held is None else held.count
+        return Turn(profile.name, owner, user, name, count, new, afresh=stale or replaced or lost)
 
     def keep(self, turn: Turn, tell: Callable[[], None]) -> None:
         """Keep question and answer of `turn`, then `tell`."""
@@ -97,8 +99,9 @@ class Conversations:
 
     def broke_off(self, turn: Turn) -> None:
         """The answer ended early: keep what there is of it, if anything was said."""
-        answer = turn.answer.answer()
-        if answer.size():
+        choice = turn.answer.answer().choices[0]
+        if choice.text or choice.refusal:
+            turn.cut = True
             self.keep(turn, lambda: None)
 
     async def _keep(self, turn: Turn, tell: Callable[[], None]) -> None:
@@ -112,7 +115,11 @@ class Conversations:
             tell()
 
     async def _write(self, turn: Turn) -> None:
-        said = [*turn.new, assistant_message(turn.answer.answer())]
+        answer = turn.answer.answer()
+        if turn.cut and not answer.choices[0].finish:
+            # a call without its end, or a result, is what providers refuse a conversation for
+            answer.choices[0].tool_calls = []
+        said = [*turn.new, assistant_message(answer)]
         at, title = int(time.time() * 1000), title_of(said)
         place = (turn.profile, turn.owner, turn.id)
         if turn.afresh:
@@ -121,7 +128,7 @@ class Conversations:
         count = turn.held
         while not await self.repository.append(*place, count, said, at, title, turn.user):
             held = await self.repository.load(*place)  # somebody has asked in between: this comes behind that
-            count = 0 if held is None else len(held.messages)
+            count = 0 if held is None else held.count
 
 
 def owner_of(caller: Caller, user: str, *, trusting: bool) -> str:

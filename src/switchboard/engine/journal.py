@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
+from itertools import islice
 from typing import Final, Protocol
 
 from switchboard.core.clock import now
@@ -47,6 +48,7 @@ class Journal:
         self._size = 0
         self._changed = asyncio.Event()
         self._stopped = False
+        self._readers = 0
         self.kind: Lines = b""  # header lines that say what the stream is
         self.over: float | None = None  # when it ended, monotonic
         self.cut = False
@@ -54,8 +56,12 @@ class Journal:
 
     # ---- from the Exchange
 
-    def head(self, status: int, headers: Lines) -> None:
+    def announce(self, headers: Lines) -> None:
+        """What the stream will be: whoever picks it up before it has begun is told that already."""
         self.kind = b"".join([line + b"\r\n" for line in headers.split(b"\r\n") if line.startswith(_KIND)])
+
+    def head(self, status: int, headers: Lines) -> None:
+        self.announce(headers)
         if self._down is not None:
             self._down.head(status, headers)
 
@@ -97,7 +103,7 @@ class Journal:
 
     def expired(self, at: float) -> bool:
         """Whether nobody has come back in time; `at` is on the monotonic clock."""
-        return self.left is not None and self.over is None and at - self.left > LEFT
+        return self.left is not None and self.over is None and not self._readers and at - self.left > LEFT
 
     def _note(self, data: bytes) -> bytes:
         """Keep `data`, which are whole events; gives them with their numbers."""
@@ -131,25 +137,43 @@ class Journal:
 
     def since(self, last: int) -> tuple[bytes, int] | None:
         """The events behind number `last`, and the number of the last of them; None where some of them are gone."""
+        self._wanted()
         if last + 1 < self._first:
             return None
-        skip = last + 1 - self._first
-        events = [e for i, e in enumerate(self._events) if i >= skip]
-        return b"".join([e + b"\n\n" for e in events]), max(last, self._first + len(self._events) - 1)
+        newest = self.newest
+        events = list(islice(reversed(self._events), max(0, newest - last)))
+        return b"".join([e + b"\n\n" for e in reversed(events)]), max(last, newest)
+
+    @property
+    def newest(self) -> int:
+        """The number of the last event, 0 where there is none yet. A client that names a higher one has it from an earlier
+        answer."""
+        return self._first + len(self._events) - 1
+
+    def _wanted(self) -> None:
+        """Somebody has come back: the time that the answer goes on without anybody begins anew."""
+        if self.left is not None:
+            self.left = now()
 
     async def read(self, last: int) -> AsyncIterator[bytes]:
         """The events behind number `last`, as they come, to the end. Raises `EOFError` where the answer was cut."""
-        while (found := self.since(last)) is not None:
-            changed, over = self._changed, self.over is not None
-            data, last = found
-            if data:
-                yield data
-            elif over:
-                break
-            if self.over is None and self.since(last) == (b"", last):
-                await changed.wait()
-        if self.cut or found is None:
-            raise EOFError
+        self._readers += 1
+        last = 0 if last > self.newest else last
+        try:
+            while (found := self.since(last)) is not None:
+                changed, over = self._changed, self.over is not None
+                data, last = found
+                if data:
+                    yield data
+                elif over:
+                    break
+                if self.over is None and self.since(last) == (b"", last):
+                    await changed.wait()
+            if self.cut or found is None:
+                raise EOFError
+        finally:
+            self._readers -= 1
+            self._wanted()
 
     def stop(self) -> None:
         """End the answer."""

@@ -110,7 +110,7 @@ class JournalsOfAll:
         journal = self._own.find(asked.key)
         if journal is None:
             return b""
-        found = journal.since(asked.after)
+        found = journal.since(0 if asked.after > journal.newest else asked.after)
         if found is None:
             return msgspec.json.encode(Read(journal.kind, gone=True))
         return msgspec.json.encode(Read(journal.kind, *found, journal.over is not None, journal.cut))

@@ -10,7 +10,7 @@ from typing import Any, Final
 from msgspec import Raw
 
 from switchboard.core.counting import Change, Counters, Taken, Window
-from switchboard.core.types import Generate, Lines, Op, Usage
+from switchboard.core.types import Draw, Embed, Generate, Lines, Op, Usage
 from switchboard.policy.pricing import Price
 from switchboard.policy.quotas import NANO, Rules, headers, refusal
 
@@ -19,6 +19,8 @@ _STEP: Final = 512
 #: … and for one that comes whole, where its request names no limit of its own: it cannot be cut in the middle, and a budget is
 #: over by no more than one request only if as much is set aside as is used then.
 _WHOLE: Final = 4096
+#: … and at most so much, whatever it names: longer answers there are none, and what is set aside is kept from others.
+_LONGEST: Final = 131_072
 #: … of which so many count in a minute, so that short answers do not wait for each other.
 _IN_A_MINUTE: Final = 1024
 
@@ -162,13 +164,15 @@ class Reservation:
 
 def _output(op: Op) -> int:
     """Tokens of the answer to set aside at first."""
+    if isinstance(op, Draw):
+        return _WHOLE * max(1, op.choices)  # for each image
     if not isinstance(op, Generate):
-        return _STEP if op.stream else 0
+        return 0 if isinstance(op, Embed) or not op.stream else _STEP
     named = [_count(op.params.get(n)) for n in ("max_completion_tokens", "max_tokens")]
     limit = next((n for n in named if n is not None), None)
     if op.stream:
         limit = _STEP if limit is None else min(limit, _STEP)
-    return max(1, _WHOLE if limit is None else limit) * max(1, op.choices)
+    return max(1, _WHOLE if limit is None else min(limit, _LONGEST)) * max(1, op.choices)
 
 
 def _count(value: Any) -> int | None:

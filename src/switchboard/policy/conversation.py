@@ -67,7 +67,8 @@ def merged(
     guides = [m for m in asked if m.get("role") in _GUIDES]
     said = [m for m in asked if m.get("role") not in _GUIDES]
     if len(said) > len(held) and all(_same(a, b) for a, b in zip(held, said, strict=False)):
-        return guides + said, said[len(held) :], False
+        tail = said[len(held) :]
+        return guides + (said if whole else held + tail), tail, False
     if whole:
         return guides + said, said, True
     return guides + held + said, said, False

@@ -28,6 +28,14 @@ class Failures:
     def __len__(self) -> int:
         return len(self._failed)
 
+    def allow(self, most_per_minute: int) -> None:
+        """Hold by another limit from now on; what an address did before counts, as far as it is remembered."""
+        if most_per_minute < 1:
+            raise ValueError("limits of failed attempts are at least 1")
+        if most_per_minute != self._most:
+            self._most = most_per_minute
+            self._failed = OrderedDict((a, deque(t, maxlen=most_per_minute)) for a, t in self._failed.items())
+
     def blocked(self, address: str, at: float) -> float:
         """Seconds for which `address` is blocked, as of `at` (seconds, monotonic); 0.0 where it is not."""
         if not self._failed:

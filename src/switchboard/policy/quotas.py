@@ -147,13 +147,12 @@ def refusal(rule: Rule, wait: float) -> Problem:
     """What somebody is told who is over `rule` for another `wait` seconds."""
     seconds = max(1, ceil(wait))
     who = {"caller": "you", "app": "this app", "address": "this address"}[rule.whose]
-    if rule.measure == "dollars":
-        said = f"{rule.limit / NANO:g} US dollars {_SPAN[rule.window]} are used up for {who}."
-    else:
-        said = f"{rule.limit} {rule.measure} {_SPAN[rule.window]} are allowed for {who}."
+    many = f"{rule.limit / NANO:g} US dollars" if rule.measure == "dollars" else f"{rule.limit} {rule.measure}"
     if rule.window in (Window.DAY, Window.MONTH):
-        again = b"x-should-retry: false\r\n"
-        return Problem("BUDGET_EXHAUSTED", said, retry_after=str(seconds), headers=again)
+        again = "at midnight UTC" if rule.window is Window.DAY else "on the first of the next month, UTC"
+        used_up = f"The {many} {_SPAN[rule.window]} for {who} are used up; there are more {again}."
+        return Problem("BUDGET_EXHAUSTED", used_up, retry_after=str(seconds), headers=b"x-should-retry: false\r\n")
+    said = f"{many} {_SPAN[rule.window]} are allowed for {who}."
     text = said if rule.window is Window.HELD else f"{said} Try again in {seconds} s."
     return Problem("RATE_LIMITED", text, retry_after=str(seconds))
 

@@ -26,6 +26,7 @@ _DOES: Final = {
     Operation.DRAW: "draw",
     Operation.SPEAK: "speak",
     Operation.TRANSCRIBE: "transcribe",
+    Operation.CONVERSE: "converse by voice",
 }
 _SHOWN: Final = {"tools": "tools", "images": "images", "documents": "documents", "json_schema": "a JSON schema"}
 

@@ -35,6 +35,7 @@ class AzureProvider(OpenAILike):
         base64_images=_IMAGES,
         voices=VOICES,
     )
+    realtime = True
     apis = ("responses",)
     models_path = None  # the service lists what could be deployed, not what is
 

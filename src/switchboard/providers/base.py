@@ -13,7 +13,7 @@ from msgspec import Struct
 from switchboard import __version__
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.ports import Provider, ProviderDialect, Transport
-from switchboard.core.types import Call, Lines, Operation, Timeouts, Upload
+from switchboard.core.types import Call, Lines, Operation, SocketCall, Timeouts, Upload
 
 KeyStyle = Literal["bearer", "api-key"]
 
@@ -25,7 +25,8 @@ class Row(Struct, frozen=True):
     (`core.capabilities.FEATURES`). `defaults` are the models that answer where nobody names one. The rest counts for some
     kinds of provider: `apis` are further wires that it speaks, `chunked_uploads` whether it takes files
     of unknown length, `api_version` and `key_style` are for Azure, `region` for
-    Azure Speech, `pace` (seconds between two words) for the offline one.
+    Azure Speech, `pace` (seconds between two words) for the offline one; `realtime_url` and
+    `realtime_shape` ("ga", "beta") say where and how it converses.
     """
 
     name: str
@@ -42,6 +43,8 @@ class Row(Struct, frozen=True):
     region: str = ""
     api_version: str | None = None
     key_style: KeyStyle = "api-key"
+    realtime_url: str | None = None
+    realtime_shape: str = "ga"
     pace: float = 0.02
 
 
@@ -168,6 +171,9 @@ class HttpProvider:
     def call(self, wire: str, model: str, body: bytes | Upload, lines: Lines) -> Call:
         target = (self.endpoint.path + self.path(wire, model)).encode()
         return self._call(b"POST", target, body, lines)
+
+    def socket(self, model: str) -> SocketCall | None:
+        return None
 
     def list_models(self) -> Call | None:
         if self.models_path is None:

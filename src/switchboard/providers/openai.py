@@ -27,6 +27,7 @@ class OpenAIProvider(OpenAILike):
         base64_images=_IMAGES,
         voices=VOICES,
     )
+    realtime = True
     apis = ("responses",)  # the models of its completions are gone: they are asked as chats
 
 
@@ -41,6 +42,7 @@ KIND = Kind(
         Operation.DRAW: "gpt-image-2.5-flare",
         Operation.SPEAK: "gpt-4o-mini-tts",
         Operation.TRANSCRIBE: "gpt-transcribe",
+        Operation.CONVERSE: "gpt-realtime-2.1",
     },
     variables={
         "OPENAI_API_KEY": "api_key",

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
+from urllib.parse import quote
 
+from switchboard import __version__
 from switchboard.core.ports import ProviderDialect, Transport
-from switchboard.core.types import Operation
+from switchboard.core.types import Operation, SocketCall
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_completions import OpenAICompletions
 from switchboard.dialects.openai_embeddings import OpenAIEmbeddings
@@ -53,6 +55,7 @@ class OpenAILike(HttpProvider):
     not say."""
 
     apis: tuple[str, ...] = ()
+    realtime = False  # whether it converses, where the settings do not say where
 
     def __init__(self, row: Row, transport: Transport) -> None:
         super().__init__(row, transport)
@@ -66,3 +69,30 @@ class OpenAILike(HttpProvider):
 
     def path(self, wire: str, model: str) -> str:
         return PATHS[wire]
+
+    def serves(self, operation: Operation, model: str) -> bool:
+        if operation is Operation.CONVERSE:
+            return self.realtime or self.row.realtime_url is not None
+        return super().serves(operation, model)
+
+    def socket(self, model: str) -> SocketCall | None:
+        if not self.serves(Operation.CONVERSE, model):
+            return None
+        url = self.row.realtime_url or self.realtime_base()
+        joint = "&" if "?" in url else "?"
+        lines = {"user-agent": f"switchboard/{__version__}", **self.fixed_headers()}
+        if self.row.keys:
+            name, value = self.key_line(self.row.keys[self._key])
+            lines[name] = value
+        if self.row.realtime_shape == "beta":
+            lines["openai-beta"] = "realtime=v1"
+        lines |= {k.lower(): v for k, v in self.row.headers.items()}
+        head = b"".join(f"{k}: {v}\r\n".encode("latin-1") for k, v in lines.items())
+        return SocketCall(
+            f"{url}{joint}model={quote(model, safe='')}", head, self.row.realtime_shape, self.timeouts.connect
+        )
+
+    def realtime_base(self) -> str:
+        """Where it converses, where the settings do not say: beside its HTTP interface."""
+        scheme, _, _ = self.endpoint.origin
+        return f"{'wss' if scheme == 'https' else 'ws'}://{self.endpoint.host}{self.endpoint.path}/realtime"

@@ -9,18 +9,22 @@ from msgspec import Struct
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Downstream, Surface
+from switchboard.core.sockets import Handshake
 from switchboard.core.types import Envelope, Lines, Outcome, RequestHead
+from switchboard.engine.converse import Asked, Connect, HeldSession, Relay
 from switchboard.engine.exchange import Exchange, Kit
 from switchboard.policy import api_keys
 from switchboard.policy.authenticate import digest, presented
 from switchboard.policy.tokens import PREFIX, profile_of
 from switchboard.surface import problem as shapes
+from switchboard.surface import realtime
 from switchboard.surface.envelope import Envelopes
 from switchboard.telemetry.records import Record
 
 
 class Routes(Struct, frozen=True):
-    """What a runtime gives the shells: hot paths (all POST) by name, the kit of their exchanges, the envelopes.
+    """What a runtime gives the shells: hot paths (all POST) by name, the kit of their exchanges, the envelopes, what is held of `session`s
+    by voice.
 
     `profiles` are those of further apps by name; `by_key` finds the profile that a key chooses, `by_origin` the one that
     a page does.
@@ -29,16 +33,19 @@ class Routes(Struct, frozen=True):
     hot: dict[str, Surface]
     kit: Kit
     envelopes: Envelopes
+    session: HeldSession = HeldSession()
     profiles: dict[str, Routes] = {}
     by_key: dict[bytes, Routes] = {}
     by_origin: dict[bytes, Routes] = {}
 
 
 class Switch:
-    """Holds the current `routes`; a reload puts others in their place, and an exchange keeps those it began with."""
+    """Holds the current `routes`; a reload puts others in their place, and an exchange keeps those it began with. `connect` opens WebSockets
+    to providers."""
 
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, connect: Connect) -> None:
         self.routes = routes
+        self._connect = connect
 
     def choose(self, head: RequestHead) -> tuple[Routes, str]:
         """The routes of the profile that `head` chooses, by its path, its key or its origin, and the path in them."""
@@ -69,6 +76,26 @@ class Switch:
         if surface is None or head.method != "POST":
             return None
         return Exchange(routes.kit, surface, head, envelope or routes.envelopes.open(head), down)
+
+    def relay(self, head: RequestHead, handshake: Handshake) -> Relay | None:
+        """A new conversation by voice, not started yet; None for what is no path of one."""
+        routes, path = self.choose(head)
+        if path not in realtime.PATHS:
+            return None
+        envelope = routes.envelopes.open(head)
+        try:
+            asked = realtime.read(head, path, handshake.offered)
+        except Problem as p:
+            envelope.problem = envelope.problem or p
+            asked = Asked(head, "", realtime.PATHS[path])
+        if head.headers.get(b"origin") is not None and b"access-control-allow-origin: " not in envelope.headers:
+            text = "This origin is not allowed; add it to `cors.origins`."
+            envelope.problem = envelope.problem or Problem("ORIGIN_NOT_ALLOWED", text)
+
+        def tell(problem: Problem) -> tuple[int, Lines, bytes]:
+            return realtime.refused(path, problem, envelope.request_id)
+
+        return Relay(routes.kit, self._connect, routes.session, asked, envelope, handshake, tell)
 
     def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, Lines, bytes]:
         """Answer a request that broke off or is malformed; its head may not even be known. Logs it."""

@@ -14,6 +14,11 @@ from switchboard.store.connection import Connection, Value, statement
 from switchboard.store.database import Database
 from switchboard.store.text import key, label, to_json
 
+#: The newest messages of a conversation that are kept, and the characters that they may have together.
+MOST_MESSAGES: Final = 1000
+MOST_CHARACTERS: Final = 4 * 1024 * 1024
+_LOOK: Final = 16  # messages after which it is looked whether there are more
+_LARGE: Final = 64 * 1024  # … or so many characters at once
 #: Bytes of a title that are kept.
 TITLE: Final = 400
 
@@ -38,10 +43,11 @@ class Conversation(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """What was said in a conversation, and when it was last changed."""
+    """What was said in a conversation, as far as it is kept; when it was last changed; and how many messages it has had."""
 
     messages: list[dict[str, Any]]
     updated: int
+    count: int
 
 
 class Page(Struct, frozen=True):
@@ -62,9 +68,9 @@ class Conversations:
 
         def work(db: Connection) -> Held | None:
             found = db.rows(
-                statement("SELECT number, updated FROM conversations WHERE", _MINE), _keys(profile, owner, id)
+                statement("SELECT number, updated, messages FROM conversations WHERE", _MINE), _keys(profile, owner, id)
             )
-            return Held(_messages(db, found[0][0]), found[0][1]) if found else None
+            return Held(_messages(db, found[0][0]), *found[0][1:]) if found else None
 
         return await self._database.run(work, write=False)
 
@@ -184,6 +190,8 @@ class Conversations:
 
     async def export(self, user: str) -> AsyncIterator[tuple[Conversation, list[dict[str, Any]]]]:
         """All conversations of a user (as for `erase`) with their messages, in the order in which they were begun."""
+        if not user:  # that is everybody without a name
+            return
         sql = statement(
             "SELECT",
             _COLUMNS,
@@ -231,6 +239,20 @@ def _write(db: Connection, number: int, first: int, messages: Sequence[dict[str,
     rows = [(number, i, to_json(m)) for i, m in enumerate(messages, first)]
     if rows:
         db.add("conversation_messages", "conversation, position, message", rows)
+        if first // _LOOK != (first + len(rows)) // _LOOK or sum(len(r[2]) for r in rows) > _LARGE:
+            _bound(db, number)
+
+
+def _bound(db: Connection, number: int) -> None:
+    """Let go of the oldest messages of a conversation that has grown too long; the last one always stays."""
+    sql = "SELECT position, LENGTH(message) FROM conversation_messages WHERE conversation = ? ORDER BY position DESC"
+    left = MOST_CHARACTERS
+    for many, (position, size) in enumerate(db.rows(sql, (number,)), 1):
+        left -= size
+        if many > 1 and (left < 0 or many > MOST_MESSAGES):
+            sql = "DELETE FROM conversation_messages WHERE conversation = ? AND position <= ?"
+            db.change(sql, (number, position))
+            return
 
 
 def _cursor(updated: int, number: int) -> str:

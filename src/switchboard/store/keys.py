@@ -70,13 +70,16 @@ class Keys:
         return [ApiKey(*r) for r in await self._database.run(lambda db: db.rows(sql, values), write=False)]
 
     async def revoke(self, which: str, at: int) -> ApiKey | None:
-        """Revoke the key with the id `which`, or the only one not revoked that has the name. None: there is none, or there
-        are several. What was revoked before stays as it is."""
+        """Revoke the key with the id `which`, or the only one that has the name and is neither revoked nor expired. None: there is
+        none, or there are several. What was revoked before stays as it is."""
 
         def work(db: Connection) -> ApiKey | None:
             found = db.rows("SELECT id FROM api_keys WHERE id = ?", (key(which),))
             if not found:
-                found = db.rows("SELECT id FROM api_keys WHERE name = ? AND revoked IS NULL", (label(which),))
+                named = (
+                    "SELECT id FROM api_keys WHERE name = ? AND revoked IS NULL AND (expires IS NULL OR expires > ?)"
+                )
+                found = db.rows(named, (label(which), at))
             if len(found) != 1:
                 return None
             (name,) = found[0]

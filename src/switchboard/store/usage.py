@@ -265,6 +265,8 @@ class UsageLog:
 
     async def export(self, user: str) -> AsyncIterator[UsageRow]:
         """The rows of a user (as for `erase`), in the order in which they were written."""
+        if not user:  # that is everybody without a name
+            return
         sql = statement(
             "SELECT",
             _COLUMNS,

@@ -138,6 +138,8 @@ class VoiceSessions:
 
     async def export(self, user: str) -> list[VoiceSession]:
         """All sessions of a user (as for `erase`), the oldest first. What was said is in `Transcripts`."""
+        if not user:  # that is everybody without a name
+            return []
         sql = statement(
             "SELECT", _COLUMNS, "FROM voice_sessions WHERE user_label = ? OR owner = ? ORDER BY created, id"
         )

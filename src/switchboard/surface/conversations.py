@@ -138,7 +138,7 @@ def total_of(items: list[UsageItem]) -> UsageItem:
 def days_between(since: str | None, until: str | None) -> tuple[date, date]:
     """The days that a question names, else the last thirty. Raises `ValueError` with what is wrong."""
     last = _day("to", until) if until else datetime.now(UTC).date()
-    first = _day("from", since) if since else last - timedelta(days=_DAYS - 1)
+    first = _day("from", since) if since else last - min(timedelta(days=_DAYS - 1), last - date.min)
     if first > last:
         raise ValueError("from: it is after to")
     if (last - first).days > _LONGEST:

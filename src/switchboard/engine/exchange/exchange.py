@@ -84,6 +84,7 @@ class Exchange:
         "_collected",
         "_continue",
         "_early",
+        "_early_end",
         "_envelope",
         "_forwarded",
         "_head",
@@ -115,7 +116,8 @@ class Exchange:
         self._body: Body | None = None  # most come in one piece, and need none
         self._caller: Caller | None = None
         self._pending: asyncio.Task[None] | None = None  # something that is waited for
-        self._early: list[tuple[bytes, bool]] | None = []  # of the body, until the request is admitted
+        self._early: bytearray | None = bytearray()  # of the body, until the request is admitted
+        self._early_end = False  # … that is all of it
         self._admitted: Lines = b""  # how much of the rate limit is left
         self._op: Op | None = None
         self._asking: Asking | None = None
@@ -164,9 +166,8 @@ class Exchange:
         self._admitted = self._reply.extra = told
         early, self._early = self._early, None
         self._continue()
-        if early:
-            for data, end in early:
-                self._on_body(data, end)
+        if early or self._early_end:
+            self._on_body(bytes(early or b""), self._early_end)
 
     def _when(self, found: T | Coroutine[Any, Any, T], go_on: Callable[[T], None]) -> None:
         """Go on with `found`: at once, or, where it has to be waited for, once it is there. Raises what either raises at once."""
@@ -179,14 +180,16 @@ class Exchange:
                 try:
                     value = await found
                 finally:
-                    self._pending = None
+                    if self._pending is task:  # else it was given up, and something else is waited for by now
+                        self._pending = None
                 go_on(value)
             except Problem as p:
                 self._fail(p, Outcome.REFUSED)
             except Exception as e:
                 self._crash(e)
 
-        self._pending = asyncio.get_running_loop().create_task(later())
+        task = self._pending = asyncio.get_running_loop().create_task(later())
+        task.add_done_callback(lambda _: found.close())  # where it was given up before it began
 
     def on_body(self, data: bytes, end: bool) -> None:
         """Some of the body; `end` with the last of it."""
@@ -195,10 +198,14 @@ class Exchange:
         try:
             if self._early is None:
                 self._on_body(data, end)
-            elif sum([len(d) for d, _ in self._early]) + len(data) > self._kit.limits.body:
+                return
+            self._early += data
+            self._early_end = end
+            limit = self._kit.limits.body
+            if len(self._early) > limit:
+                if not self._surface.files:
+                    raise Problem("PAYLOAD_TOO_LARGE", f"The body is larger than {limit} bytes.")
                 raise Problem("OVERLOADED")  # it is not even known yet who asks
-            else:
-                self._early.append((data, end))
         except Problem as p:
             self._fail(p, Outcome.REFUSED)
         except Exception as e:
@@ -254,7 +261,6 @@ class Exchange:
             self._ask(body)
         elif isinstance(body, Form) and body.parts != self._forwarded and self._reply.first_byte is None:
             self._let_go()
-            self._unreserve()
             self._ask(body)
         else:
             self._asking.more()
@@ -277,6 +283,7 @@ class Exchange:
     def _ask(self, body: bytes | Form) -> None:
         """Enough of the body is there: read it, find what answers, and call."""
         kit = self._kit
+        self._unreserve()  # it may be asked anew
         if kit.log.debug and isinstance(body, bytes):
             kit.log.body("request", self._envelope.request_id, body)
         self._reply.dialect, op = self._surface.read(self._head, body)
@@ -297,8 +304,11 @@ class Exchange:
         self._plan(op)
 
     def _journaled(self, kept: Conversations, turn: Turn, down: Downstream) -> Downstream:
-        self._journal = kept.journals.begin(turn.key, self, down)
-        return self._journal
+        journal = self._journal = kept.journals.begin(turn.key, self, down)
+        assert self._reply.dialect is not None
+        encoder = self._reply.dialect.encoder(Context("", "", 0))
+        journal.announce(header(b"content-type", encoder.content_type) + encoder.headers)
+        return journal
 
     def _plan(self, op: Op) -> None:
         """It is known what is asked: find what answers, see whether it may be used, and call."""
@@ -610,8 +620,9 @@ class Exchange:
 
     def _settle(self, why: Outcome, problem: Problem | None = None) -> None:
         end = now()
-        usage = self._meter.settle(why) if self._meter is not None else Usage()
         op, asking, caller, reply = self._op, self._asking, self._caller, self._reply
+        used = why if asking is not None and asking.asked else Outcome.REFUSED  # who was not asked did nothing
+        usage = self._meter.settle(used) if self._meter is not None else Usage()
         target = None if asking is None else asking.target
         answered = why is Outcome.COMPLETE or (why is Outcome.CLIENT_LEFT and reply.first_byte is not None)
         if answered and target is not None:

@@ -6,10 +6,14 @@ ordinary way. What is wrong with the HTTP itself is answered here, in the words 
 
 While a request is answered the socket is read on, so that a client that leaves is seen at once; what a client sends
 ahead meanwhile is kept up to `FrontLimits.pipeline` bytes.
+
+Where a `SocketDoor` is given, it is asked about handshakes of WebSockets, and decides in its own time (`core.sockets.Handshake`).
+A connection that becomes one is `net.websocket`'s; those that nobody takes are answered as ordinary requests.
 """
 
 from switchboard.net.front.limits import Door, FrontLimits
+from switchboard.net.front.opening import SocketDoor
 from switchboard.net.front.protocol import FrontProtocol
 from switchboard.net.front.request import Intake, Request
 
-__all__ = ["Door", "FrontLimits", "FrontProtocol", "Intake", "Request"]
+__all__ = ["Door", "FrontLimits", "FrontProtocol", "Intake", "Request", "SocketDoor"]

@@ -15,7 +15,8 @@ class FrontLimits(Struct, frozen=True):
     """What a client may send, and how slowly.
 
     Bytes: `head` (all of it), `url`, `body` (JSON), `pipeline` (sent ahead while an answer is under way). Seconds:
-    `head_time`, `idle_time` (between requests), `write_time` (a client that reads nothing). `body_rate` is the least
+    `head_time`, `idle_time` (between requests), `write_time` (a client that reads nothing),
+    `opening_time` (until a WebSocket is open, or refused). `body_rate` is the least
     bytes a second after `body_grace` seconds. `connections` is how many there may be at a time.
     """
 
@@ -30,6 +31,7 @@ class FrontLimits(Struct, frozen=True):
     body_grace: float = 10.0
     body_rate: int = 1024
     connections: int = 10_000
+    opening_time: float = 20.0
 
 
 class Door(Protocol):

@@ -9,7 +9,7 @@ from typing import Any, Final
 from switchboard.core.capabilities import VOICES, Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Flow, ProviderDialect, Transport, UpstreamSink
-from switchboard.core.types import Call, Lines, Operation, Timeouts, Upload
+from switchboard.core.types import Call, Lines, Operation, SocketCall, Timeouts, Upload
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_embeddings import OpenAIEmbeddings
 from switchboard.providers.offline.embeddings import HASHED, embed
@@ -69,6 +69,9 @@ class OfflineProvider:
 
     def another_key(self, call: Call, tried: int) -> bool:
         return False
+
+    def socket(self, model: str) -> SocketCall | None:
+        return None
 
     def list_models(self) -> Call | None:
         return None

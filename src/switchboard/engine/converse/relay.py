@@ -204,7 +204,7 @@ class Relay:
         try:
             kind = event_type(data)
             if not kind:
-                raise RealtimeFrameError("The event has no type.")
+                raise RealtimeFrameError("The event has no type.", "invalid_event")
             if self._first:
                 self._first = False
                 spoken = guess(data)
@@ -217,7 +217,7 @@ class Relay:
             for frame in translator.from_client(data, kind):
                 upstream.send(frame)
         except RealtimeFrameError as e:
-            self._say(_error(str(e)))
+            self._say(_error(str(e), e.code))
 
     def on_binary(self, data: bytes) -> None:
         """See `SocketSink`: sound, 16 bits at 24 kHz, mono."""

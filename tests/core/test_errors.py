@@ -16,7 +16,7 @@ TYPES |= {"insufficient_quota"}
 def test_a_row_of_the_table(code: str) -> None:
     row = CODES[code]
     assert re.fullmatch(r"[A-Z]+(_[A-Z]+)*", code)
-    assert row.status in {308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 429, 431, 500, 502, 503, 504, 507}
+    assert row.status in {308, 400, 401, 403, 404, 405, 408, 413, 414, 415, 426, 429, 431, 500, 502, 503, 504, 507}
     assert row.type in TYPES
     assert row.meaning[0].isupper() and row.meaning.endswith(".")
     assert (row.type == "server_error") == (row.status >= 500)

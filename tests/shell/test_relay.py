@@ -274,3 +274,10 @@ async def test_a_quiet_one_ends() -> None:
         with pytest.raises(websockets.ConnectionClosed):
             await ws.recv()
         await until(lambda: provider.closed)
+
+
+async def test_what_is_no_websocket(shell: str) -> None:
+    async with gateway(shell) as g:
+        for path in ("/v1/realtime", "/api/realtime"):
+            a = await g.ask(path)
+            assert (a.status, a.headers["sec-websocket-version"]) == (426, "13")

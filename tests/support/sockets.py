@@ -122,6 +122,14 @@ class Waiting(Accepting):
         pass
 
 
+class Failing(Accepting):
+    """One that fails when it has accepted."""
+
+    def start(self) -> None:
+        self.accept()
+        raise LookupError("a bug")
+
+
 class EchoDoor:
     """The app behind the front door: WebSockets on /ws (at once) and /wait; anything else is 404, or 200 on /plain."""
 
@@ -133,7 +141,9 @@ class EchoDoor:
         self.intakes: list[Accepting] = []
 
     def enter_socket(self, head: RequestHead, handshake: Handshake) -> SocketIntake | None:
-        kind = {"/ws": Accepting, "/wait": Waiting}.get(head.path)
+        if head.path == "/broken":
+            raise LookupError("a bug")
+        kind = {"/ws": Accepting, "/wait": Waiting, "/late": Failing}.get(head.path)
         if kind is None:
             return None
         intake = kind(self, handshake, head)

@@ -50,6 +50,7 @@ CODES: Final[dict[str, Code]] = {
     "RATE_LIMITED": Code(429, "rate_limit_error", "Too many requests."),
     "BUDGET_EXHAUSTED": Code(429, "insufficient_quota", "The budget is used up."),
     "PROVIDER_RATE_LIMITED": Code(429, "rate_limit_error", "The AI provider is limiting requests."),
+    "UPGRADE_REQUIRED": Code(426, "invalid_request_error", "This path speaks WebSocket (version 13)."),
     "HEADERS_TOO_LARGE": Code(431, "invalid_request_error", "The request's headers are too large."),
     "API_KEY_NOT_CONFIGURED": Code(500, "server_error", "The AI provider's API key is not configured."),
     "HTTPS_REQUIRED": Code(308, "invalid_request_error", "This server answers over HTTPS only."),

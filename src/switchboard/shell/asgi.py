@@ -13,6 +13,7 @@ from switchboard.core.types import Caller, Envelope, Headers, Lines, RequestHead
 from switchboard.engine.exchange import Exchange
 from switchboard.shell.switch import Switch
 from switchboard.surface import problem as shapes
+from switchboard.surface import realtime
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -99,6 +100,9 @@ class AsgiShell:
             await _answer(send, 204, preflight, b"")
             self._switch.record(head, envelope, 204, None, began)
             return
+        if problem is None and path in realtime.PATHS:
+            lines = b"upgrade: websocket\r\nconnection: Upgrade\r\nsec-websocket-version: 13\r\n"
+            problem = Problem("UPGRADE_REQUIRED", headers=lines)
         if problem is None and path in routes.hot:
             problem = Problem("METHOD_NOT_ALLOWED", "This path answers POST only.", headers=b"allow: POST\r\n")
         if problem is None and not (path in _OPEN or path.startswith(("/health", "/page/"))):

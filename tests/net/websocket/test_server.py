@@ -254,3 +254,32 @@ async def test_a_sink_that_fails(caplog: pytest.LogCaptureFixture) -> None:
         assert s.heard.closed[0][0] == 1011 and len(s.heard.messages) == 1
         assert "a bug" in caplog.text
         raw.close()
+
+
+async def test_an_app_that_fails(caplog: pytest.LogCaptureFixture) -> None:
+    async with served() as s:
+        raw = await s.connect(HELLO.replace(b"/ws", b"/broken"))
+        assert (await raw.head()).startswith(b"HTTP/1.1 500")
+        assert await raw.ended()
+        raw.close()
+        assert "a bug" in caplog.text
+        caplog.clear()
+        raw = await s.connect(HELLO.replace(b"/ws", b"/late"))
+        assert (await raw.head()).startswith(b"HTTP/1.1 101")
+        assert (await raw.close_frame())[0] == 1011
+        assert "a bug" in caplog.text
+        raw.close()
+        await until(lambda: not len(s.door.sockets) and not s.state.connections)
+
+
+async def test_a_handshake_under_way_when_the_server_ends() -> None:
+    async with served() as s:
+        raw = await s.connect(WAIT)
+        await until(lambda: s.door.intakes)
+        for connection in list(s.state.connections):
+            connection.shutdown()
+        heard = s.door.intakes[0].accept()  # what was asked for before is let in
+        assert (await raw.head()).startswith(b"HTTP/1.1 101") and heard.opened
+        s.door.sockets.close_all()
+        assert await raw.close_frame() == (1012, "")
+        raw.close()

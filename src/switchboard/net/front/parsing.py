@@ -10,6 +10,7 @@ import httptools
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
+from switchboard.core.sockets import INTERNAL
 from switchboard.core.types import Headers, Outcome, RequestHead
 from switchboard.net.front.opening import Opening, OpeningIntake, SocketDoor
 from switchboard.net.front.request import Request
@@ -66,8 +67,14 @@ class Parsing(Turns):
         request, self._upgrading, self._receiving = self._upgrading, None, None
         if request is None or self._broken or self._failing is not None:
             return False
-        if self._socket_door is not None and self._open(request, self._socket_door):
-            return not self._broken
+        if self._socket_door is not None:
+            try:
+                if self._open(request, self._socket_door):
+                    return not self._broken
+            except Exception as e:
+                logging.getLogger(__name__).error("a WebSocket's handshake could not be handled", exc_info=e)
+                self._opening_failed(request)
+                return False
         headers = request.request_head.headers
         lines = [b"%b %b HTTP/%b\r\n" % (request.request_head.method.encode(), request.url, request.version.encode())]
         for name, value in headers.items():
@@ -113,6 +120,15 @@ class Parsing(Turns):
         self._opening = None
         self._head_size = 0
         self._parser = httptools.HttpRequestParser(self)
+
+    def _opening_failed(self, request: Request) -> None:
+        if self._socket is not None:
+            self._socket.close(INTERNAL)
+        elif not request.answered:
+            self._opening = self._current = None
+            request.detach()
+            self._receiving = request  # whose head the answer is to
+            self._give_up(Problem("INTERNAL_ERROR"))
 
     def _give_up_opening(self) -> None:
         request, self._opening = self._current, None

@@ -1,8 +1,9 @@
-"""Make the pages that are made from code: `make docs`. A test compares them with the code."""
+"""Make the pages that are made from code, and the tables of a fresh database from its migrations: `make docs`. Tests compare them."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +13,8 @@ from switchboard.config.names import KNOWN, place, variable
 from switchboard.config.names import Path as Place
 from switchboard.config.tree import ProviderSettings, Settings, fields_of
 from switchboard.core.errors import CODES
+from switchboard.store.schema import upgrade
+from switchboard.store.sqlite import FRESH, tables_of
 
 HERE = Path(__file__).parent
 
@@ -38,6 +41,14 @@ def _rows(path: Place, model: type[BaseModel]) -> list[str]:
             text = (field.description or "").strip() + secret
             rows.append(f"| `{'.'.join(here)}` | {text.strip()} | {_default(field)} | `{variable(here)}` |")
     return rows
+
+
+def fresh_tables() -> str:
+    """`src/switchboard/store/migrations/fresh.sql`: what all migrations make of an empty SQLite file."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "fresh.db"
+        upgrade(f"sqlite:///{path}")
+        return tables_of(path)
 
 
 def settings_page() -> str:
@@ -97,6 +108,7 @@ is `PROVIDER_REJECTED`.
 def main() -> None:
     (HERE / "settings.md").write_text(settings_page())
     (HERE / "errors.md").write_text(errors_page())
+    FRESH.write_text(fresh_tables())
 
 
 if __name__ == "__main__":

@@ -11,12 +11,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from docs.make import fresh_tables
 
 import switchboard.store
 from support.postgres import PostgresServer
 from switchboard.store import Database
+from switchboard.store.conversations import Conversations
 from switchboard.store.schema import SCHEMA, upgrade
-from switchboard.store.sqlite import Sqlite
+from switchboard.store.sqlite import FRESH, Sqlite, tables_of
 
 pytestmark = pytest.mark.anyio
 
@@ -57,7 +59,7 @@ async def test_a_file_is_made_with_its_schema_for_its_owner_s_eyes(tmp_path: Pat
     assert path.parent.stat().st_mode & 0o777 == 0o700
     for each in path.parent.iterdir():
         assert each.stat().st_mode & 0o777 == 0o600, each
-    assert database.ready and database.trouble == ""
+    assert await database.wait_ready(5) and database.trouble == ""
     await database.close()
     assert not database.ready
 
@@ -141,3 +143,21 @@ def test_the_serving_process_loads_no_heavy_library(tmp_path: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.stdout == "[]\n", done.stderr
+
+
+def test_a_fresh_file_has_what_migrations_make() -> None:
+    """`make docs` writes it."""
+    assert FRESH.read_text() == fresh_tables()
+
+
+@pytest.mark.anyio
+async def test_a_fresh_file_needs_no_migration(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "store.db"
+    databases = [Database.open(f"sqlite:///{path}") for _ in range(4)]
+    for d in databases:  # all at once
+        d.start()
+    assert all([await d.wait_ready(5) for d in databases])
+    assert tables_of(path) == FRESH.read_text()
+    assert await Conversations(databases[0]).append("p", "o", "id", 0, [{"role": "user", "content": "a"}], 1)
+    for d in databases:
+        await d.close()

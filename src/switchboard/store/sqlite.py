@@ -6,6 +6,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from errno import EACCES
 from pathlib import Path
 from typing import Final
@@ -14,6 +15,8 @@ from switchboard.store.connection import Row, Value, schema_trouble, statement
 from switchboard.store.errors import Kind, StoreError
 from switchboard.store.schema import SCHEMA, upgrade
 
+#: What an empty file is given.
+FRESH: Final = Path(__file__).parent / "migrations" / "fresh.sql"
 #: Bytes that the log beside the file is cut to when it was longer.
 _LOG: Final = 64 * 1024 * 1024
 
@@ -116,7 +119,7 @@ class Sqlite:
         """Open the file, after a migration where one is needed."""
         with self._opening:
             prepare(self.path)
-            found = self._schema()
+            found = self._schema() or _begin(self.path)
             if found < SCHEMA:
                 upgrade(f"sqlite:///{self.path}")
                 found = self._schema()
@@ -162,6 +165,33 @@ class Sqlite:
         except OSError:
             return False
         return room.f_bavail * room.f_frsize < 1024 * 1024
+
+
+def _begin(path: Path) -> str:
+    """Give a file that is empty its tables, as migrations would, which take a process and most of a second; the schema that it has
+    then. "": there is something else in it."""
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=10.0)) as db:
+        db.execute("PRAGMA journal_mode=WAL")
+        db.execute("BEGIN IMMEDIATE")  # several processes may begin at once
+        if not db.execute("SELECT 1 FROM sqlite_master").fetchall():
+            for made in FRESH.read_text().split(";\n"):
+                db.execute(made)
+        rows = db.execute("SELECT name FROM sqlite_master WHERE name = 'alembic_version'").fetchall()
+        found = db.execute("SELECT version_num FROM alembic_version").fetchone() if rows else None
+        db.execute("COMMIT")
+    return str(found[0]) if found else ""
+
+
+def tables_of(path: Path) -> str:
+    """The statements that make what is in a migrated file: `FRESH` is made so, by `make docs`."""
+    with closing(sqlite3.connect(path)) as db:
+        made = db.execute(
+            "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite%' ORDER BY rowid"
+        )
+        statements = [" ".join(row[0].split()) for row in made]
+        (version,) = db.execute("SELECT version_num FROM alembic_version").fetchone()
+    statements.append(f"INSERT INTO alembic_version (version_num) VALUES ('{version}')")  # noqa: S608  a number of ours
+    return ";\n".join(statements) + "\n"
 
 
 def prepare(path: Path) -> None:

@@ -113,9 +113,8 @@ class Asks(Standing):
 
     def _unreserve(self) -> None:
         """What is asked has changed: what was set aside for it is free again."""
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
+        if self._waiting is not None:
+            self._waiting.cancel()
         if self._meter is not None:
             self._meter.settle(Outcome.REFUSED)
 

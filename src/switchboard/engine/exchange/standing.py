@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine
-from types import CoroutineType
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
@@ -34,6 +32,7 @@ from switchboard.engine.exchange.parts import Kit, State
 from switchboard.engine.exchange.reply import Reply
 from switchboard.engine.journal import Journal
 from switchboard.engine.reservation import Reservation
+from switchboard.engine.waiting import Waiting
 from switchboard.policy.metering import UsageMeter
 from switchboard.telemetry.records import Record
 
@@ -69,7 +68,6 @@ class Standing:
         "_meter",
         "_op",
         "_paused",
-        "_pending",
         "_pipe",
         "_receiving",
         "_reply",
@@ -77,6 +75,7 @@ class Standing:
         "_state",
         "_surface",
         "_turn",
+        "_waiting",
     )
 
     def __init__(self, kit: Kit, surface: Surface, head: RequestHead, envelope: Envelope, down: Downstream) -> None:
@@ -90,7 +89,7 @@ class Standing:
         self._state = _READING
         self._body: Body | None = None  # most come in one piece, and need none
         self._caller: Caller | None = None
-        self._pending: asyncio.Task[None] | None = None  # something that is waited for
+        self._waiting: Waiting | None = None  # made when there is something to wait for
         self._early: bytearray | None = bytearray()  # of the body, until the request is admitted
         self._early_end = False  # … that is all of it
         self._admitted: Lines = b""  # how much of the rate limit is left
@@ -109,25 +108,16 @@ class Standing:
 
     def _when(self, found: T | Coroutine[Any, Any, T], go_on: Callable[[T], None]) -> None:
         """Go on with `found`: at once, or, where it has to be waited for, once it is there. Raises what either raises at once."""
-        if type(found) is not CoroutineType:
-            go_on(cast("T", found))
-            return
+        if self._waiting is None:
+            self._waiting = Waiting(self._raised)
+        self._waiting.when(found, go_on)
 
-        async def later() -> None:
-            try:
-                try:
-                    value = await found
-                finally:
-                    if self._pending is task:  # else it was given up, and something else is waited for by now
-                        self._pending = None
-                go_on(value)
-            except Problem as p:
-                self._fail(p, Outcome.REFUSED)
-            except Exception as e:
-                self._crash(e)
-
-        task = self._pending = asyncio.get_running_loop().create_task(later())
-        task.add_done_callback(lambda _: found.close())  # where it was given up before it began
+    def _raised(self, e: Exception) -> None:
+        """Something that was waited for did not come, or could not be gone on with."""
+        if isinstance(e, Problem):
+            self._fail(e, Outcome.REFUSED)
+        else:
+            self._crash(e)
 
     def _fail(self, problem: Problem, why: Outcome, out: bytes = b"") -> None:
         """End with an error: a status of its own while nothing was sent, else the last bytes of a stream behind `out`."""
@@ -157,9 +147,8 @@ class Standing:
         """Let go of everything, and settle."""
         settled = self._state is _DRAINING
         self._state = _OVER
-        if self._pending is not None:
-            self._pending.cancel()
-            self._pending = None
+        if self._waiting is not None:
+            self._waiting.cancel()
         self._kit.registry.open.discard(self)
         if self._asking is not None:
             self._asking.let_go()

@@ -103,10 +103,11 @@ async def gateway(
     environment: dict[str, str] | None = None,
     data: Path | None = None,
     counters: Counters | None = None,
+    wait: bool = True,
     **settings: Any,
 ) -> AsyncIterator[Gateway]:
     """A gateway with `settings` (a tree as in the settings file), on a free port of loopback. It keeps what it has to keep in
-    the folder `data`, or nothing; `counters` are its own but where they are given."""
+    the folder `data`, or nothing, and is waited for until it can (`wait`); `counters` are its own but where they are given."""
     tree: dict[str, Any] = {
         "port": 0,
         "shutdown": {"accept": 0, "streams": 0.2},
@@ -148,7 +149,7 @@ async def gateway(
             assert not running.done()
             await asyncio.sleep(0.002)
         g.port = server.servers[0].sockets[0].getsockname()[1]
-        if storage is not None:
+        if storage is not None and wait:
             await until(lambda: not storage.trouble, 20)
         yield g
     finally:

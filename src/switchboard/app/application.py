@@ -22,6 +22,7 @@ from switchboard.config.tree import Settings
 from switchboard.core.clock import now
 from switchboard.core.counting import Counters
 from switchboard.core.errors import Problem
+from switchboard.core.masking import mask_all
 from switchboard.core.ports import Flow
 from switchboard.core.process import Process
 from switchboard.core.sockets import ClientSink
@@ -211,9 +212,11 @@ class Application:
         parts = {"limits": self.counters.trouble}
         if self.storage is not None:
             parts["database"] = self.storage.trouble
-        if self.doors.keysets is not None:
-            parts |= {f"keys of {iss}": why for iss, why in self.doors.keysets.trouble().items()}
-        return parts
+        failing = {} if self.doors.keysets is None else self.doors.keysets.trouble()
+        if failing:
+            parts["issuers"] = f"the keys of {len(failing)} of them could not be fetched"
+        # anybody may ask for it: hosts and addresses are for the log
+        return {name: mask_all(text) for name, text in parts.items()}
 
     def _tick(self, at: float) -> None:
         self.ledger.flush()

@@ -51,7 +51,8 @@ class Storage:
         self.sessions = WebSessions(self.database)
         self.voice_sessions = VoiceSessions(self.database)
         self.seeded = False
-        self._tasks: list[asyncio.Task[None]] = []
+        self._keeping_house: asyncio.Task[None] | None = None
+        self._told = ""  # what the log was last told of the database
         secret = _secret_or_other(settings)
         self.keyring = KeyRing(self.keys, secret)
         self.page_sessions = PageSessions(self.sessions, secret, tls=_over_tls(settings))
@@ -60,7 +61,7 @@ class Storage:
         """Begin; `counters` are told what was used before."""
         self.database.start()
         self.writer.start()
-        self._tasks = [asyncio.create_task(self._seed(counters)), asyncio.create_task(self._prune())]
+        self._keeping_house = asyncio.create_task(self._keep_house(counters))
 
     def settings_changed(self, settings: Settings) -> None:
         """Hold by `settings` from now on, as far as that can be."""
@@ -81,6 +82,17 @@ class Storage:
     def tick(self, at: float) -> None:
         """It is `at` (seconds, monotonic)."""
         self.keyring.tick(at)
+        found = "" if self.database.ready else self.database.trouble
+        if found != self._told and (self.seeded or not self.database.opening):
+            self._told = found
+            if found:
+                _log.error("the database cannot be used: %s", found)
+            else:
+                _log.warning("the database can be used again")
+
+    async def _keep_house(self, counters: Counters) -> None:
+        await self._seed(counters)
+        await self._prune()
 
     async def _seed(self, counters: Counters) -> None:
         """Tell `counters` what was used today and in this month, as soon as the database can be asked."""
@@ -117,9 +129,9 @@ class Storage:
 
     async def close(self) -> None:
         """Write what is to be written, and close the database."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._keeping_house is not None:
+            self._keeping_house.cancel()
+            await asyncio.gather(self._keeping_house, return_exceptions=True)
         await self.keeping.close()
         await self.keyring.close()
         await self.writer.close()

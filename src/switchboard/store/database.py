@@ -63,6 +63,11 @@ class Database:
         return all(lane.connected and not lane.closing for lane in self._lanes)
 
     @property
+    def opening(self) -> bool:
+        """Whether it is not known yet what came of the first try to connect."""
+        return any(not lane.tried for lane in self._lanes)
+
+    @property
     def trouble(self) -> str:
         """Why it is not ready; "" where it is. Without secrets."""
         if self._lanes[0].closing:

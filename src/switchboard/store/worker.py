@@ -76,6 +76,11 @@ class Lane:
             for i, w in enumerate(self._workers)
         ]
 
+    @property
+    def tried(self) -> bool:
+        """Whether it is known what came of the last try to connect."""
+        return self._tried
+
     def start(self) -> None:
         """Start the threads."""
         for thread in self._threads:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -17,7 +17,9 @@ from websockets.asyncio.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
 from support.gateway import Gateway, gateway, until
+from switchboard.core.counting import Take, Taken
 from switchboard.core.types import Outcome
+from switchboard.store.counters.local import LocalCounters
 
 pytestmark = pytest.mark.anyio
 
@@ -281,3 +283,37 @@ async def test_what_is_no_websocket(shell: str) -> None:
         for path in ("/v1/realtime", "/api/realtime"):
             a = await g.ask(path)
             assert (a.status, a.headers["sec-websocket-version"]) == (426, "13")
+
+
+class _Shielded:
+    """Something to be awaited that goes on when whoever awaits it is cancelled."""
+
+    def __init__(self, task: asyncio.Future[Taken]) -> None:
+        self._task = task
+
+    def __await__(self) -> Generator[Any, None, Taken]:
+        return asyncio.shield(self._task).__await__()
+
+
+class _Slow(LocalCounters):
+    """Counters that take their time, as those in Redis may; what was asked for counts, whoever waits."""
+
+    def take(self, takes: Sequence[Take]) -> Any:
+        async def later() -> Taken:
+            await asyncio.sleep(0.2)
+            return LocalCounters.take(self, takes)
+
+        return _Shielded(asyncio.ensure_future(later()))
+
+
+async def test_who_leaves_while_a_place_is_asked_for_holds_none() -> None:
+    counters = _Slow()
+    async with relayed(limits={"voice_sessions": 1}, counters=counters) as (g, _):
+        leaving = asyncio.create_task(connect(url(g)).__aenter__())
+        await until(lambda: len(g.app.registry.open) == 1)
+        leaving.cancel()
+        await until(lambda: not g.app.registry.open)
+        await asyncio.sleep(0.4)
+        assert not any(counters.held().values())
+        async with connect(url(g)) as ws:
+            assert (await heard(ws))["type"] == "session.created"

@@ -7,6 +7,7 @@ side's end closes the other.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -140,18 +141,31 @@ class Relay:
         wanted = (*rules.connects, *rules.sessions)
         taken = gate.counters.take([r.take(1) for r in wanted])
 
+        def held(taken: Taken) -> None:
+            if taken.refused < 0:
+                self._held = [Change(r.key, r.window, -1, taken.at) for r in rules.sessions]
+
         def admitted(taken: Taken) -> None:
+            held(taken)
             if taken.refused >= 0:
                 raise refusal(wanted[taken.refused], taken.resets[taken.refused])
-            self._held = [Change(r.key, r.window, -1, taken.at) for r in rules.sessions]
             self._dial(caller)
 
         if isinstance(taken, Taken):
             admitted(taken)
             return
+        # it goes on when nobody waits for it any more: what it takes then has to be given back
+        asking = asyncio.ensure_future(taken)
+
+        def late(asking: asyncio.Future[Taken]) -> None:
+            if self._settled and not asking.cancelled() and asking.exception() is None:
+                held(asking.result())
+                gate.counters.give(self._held)
+
+        asking.add_done_callback(late)
 
         async def later() -> Taken:
-            return await taken
+            return await asyncio.shield(asking)
 
         self._waiting.when(later(), admitted)
 

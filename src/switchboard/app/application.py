@@ -50,7 +50,7 @@ from switchboard.shell.asgi import AsgiShell, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
 from switchboard.store.counters.local import LocalCounters
-from switchboard.surface import access_key_service, conversations, operations, pages, realtime
+from switchboard.surface import access_key_service, conversations, operations, pages, realtime, usage
 from switchboard.surface import problem as shapes
 from switchboard.surface.access_key_service import Doorkeeper
 from switchboard.telemetry.gathered import Gathered, Open
@@ -324,7 +324,8 @@ class Application:
         app.include_router(access_key_service.router(Doorkeeper(self._keys, self._lifetimes, self.doors.sessions)))
         if self.storage is not None:
             journals = JournalsOfAll(self.storage.journals, self.siblings, self.control)
-            app.include_router(conversations.router(self._conversations, journals, self.storage.usage))
+            app.include_router(conversations.router(self._conversations, journals))
+            app.include_router(usage.router(self.storage.usage))
         app.include_router(pages.router(self._document, lambda: self.address, self._answering))
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             app.add_exception_handler(kind, _explain)

@@ -10,7 +10,7 @@ from typing import Any
 from switchboard.cli.settings import read
 from switchboard.cli.store import table, with_database
 from switchboard.store.usage import By, UsageLog
-from switchboard.surface.conversations import days_between, number_of, total_of, usage_of
+from switchboard.surface.usage import days_between, number_of, total_of, usage_of
 
 
 def show(

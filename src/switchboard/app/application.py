@@ -119,6 +119,13 @@ class Application:
         self.ordinary = self._ordinary()
         self.asgi = AsgiShell(self.switch, self.ordinary)
         self.door = SpliceDoor(self.switch, _front_limits(settings), Sockets())
+        self._tell_metrics()
+        if storage is not None:
+            self._watch(storage)
+        self.registry.every_tick(self._tick)
+
+    def _tell_metrics(self) -> None:
+        """Tell what is open, how targets do, and of reloads."""
         self.metrics.watch("switchboard_requests_open", "Requests under way.", lambda: len(self.registry.open))
         self.metrics.watch(
             "switchboard_upstream_connections",
@@ -146,9 +153,6 @@ class Application:
             ("result",),
             lambda: [((result,), float(n)) for result, n in self.reloads.items()],
         )
-        if storage is not None:
-            self._watch(storage)
-        self.registry.every_tick(self._tick)
 
     def _watch(self, storage: Storage) -> None:
         """Tell how it stands with what is kept."""

@@ -10,7 +10,7 @@ import pytest
 
 from switchboard.config.check import check
 from switchboard.config.tree import Settings
-from switchboard.surface.conversations import days_between
+from switchboard.surface.usage import days_between
 
 Run = Any
 

@@ -266,7 +266,8 @@ class Raw:
             return await self.reader.readuntil(b"\r\n\r\n")
 
     def send(self, *pieces: bytes) -> None:
-        self.writer.write(b"".join(pieces))
+        if not self.writer.is_closing():  # the other side may have closed in the middle
+            self.writer.write(b"".join(pieces))
 
     async def frame(self) -> tuple[int, bytes]:
         """The next frame: its first byte, and its payload, unmasked."""
@@ -299,7 +300,8 @@ class Raw:
 
     def reset(self) -> None:
         sock = self.writer.get_extra_info("socket")
-        sock.setsockopt(1, 13, struct.pack("ii", 1, 0))
+        if sock is not None:  # else it is closed already
+            sock.setsockopt(1, 13, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 

@@ -222,9 +222,10 @@ class Server(uvicorn.Server):
             self._stalls.close()
 
     async def _wait(self, seconds: float, done: Any) -> None:
-        end = now() + seconds
+        end, pause = now() + seconds, 0.002
         while now() < end and not self.force_exit and not done():
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, 0.05)
 
 
 def banner(settings: Settings, app: Application, file: str | None) -> bytes:

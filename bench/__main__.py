@@ -3,7 +3,7 @@
 The gateway (or nginx) has core 0 to itself; the upstream, in C, and the load share core 1. Everything is on: access key,
 rate limit, log, metrics, usage. Ratios to nginx are what counts; the times themselves are this machine's.
 
-    python -m bench [--rounds N] [--quick]
+    python -m bench [--rounds N] [--quick] [--only PART]
 """
 
 from __future__ import annotations
@@ -11,26 +11,36 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import shutil
-import signal
 import statistics
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import trustme
 
-from bench import usage, voice
+from bench import frames, usage, voice
 from bench.machine import GATEWAY_CORE, LOAD_CORE, cpu_seconds, description, real_time, resident_bytes
+from bench.programs import (
+    GATEWAY,
+    HERE,
+    KEY,
+    MOCK,
+    NGINX,
+    RUN,
+    SETTINGS,
+    TLS,
+    Process,
+    answering,
+    build,
+    gateway,
+    last_json,
+    nginx,
+    write_settings,
+)
 
-HERE = Path(__file__).parent
-RUN = HERE / "run"
-MOCK, NGINX, GATEWAY, TLS = 19610, 19611, 19612, 19613
-KEY = "bench-0123456789"
 BODY = json.dumps(
     {
         "model": "mock-100-0",
@@ -43,19 +53,12 @@ BODY = json.dumps(
 )
 EMBEDDINGS = json.dumps({"model": "vectors", "input": "A gateway passes things on.", "encoding_format": "base64"})
 SPEECH = json.dumps({"model": "voice", "input": "A gateway passes things on.", "voice": "alloy"})
-SETTINGS = {
-    "port": GATEWAY,
-    "auth": {"access_key": KEY},
-    "limits": {"requests_per_minute": 1_000_000_000},
-    "log": {"format": "json"},
-    "providers": {
-        "mock": {"base_url": f"http://127.0.0.1:{MOCK}/v1"},
-        "messages": {"type": "anthropic", "base_url": f"http://127.0.0.1:{MOCK}", "api_key": "sk-ant-bench"},
-    },
-}
+
+#: What can be measured by itself.
+PARTS = ("requests", "streams", "frames", "voice", "usage")
 
 #: What has to hold: figure, the most it may be, and in what it is said.
-LIMITS = {
+LIMITS: dict[str, tuple[float | None, str]] = {
     "request": (3.0, "× nginx"),
     "chunk, 50 streams": (1.8, "× nginx"),
     "chunk, 200 streams": (1.8, "× nginx"),
@@ -68,85 +71,13 @@ LIMITS = {
     "chunk from Anthropic, flat out": (3.0, "× nginx"),
     "embeddings request": (4.0, "× nginx"),
     "1 MB of sound": (1.5, "× nginx"),
+    **frames.LIMITS,
     **voice.LIMITS,
     "open stream": (30.0, "KB"),
     "at rest": (80.0, "MB"),
     "usage of a million requests, SQLite": (100.0, "ms"),
     "usage of a million requests, PostgreSQL": (100.0, "ms"),
 }
-
-
-class Process:
-    """A program on one core, or (None) wherever there is room."""
-
-    def __init__(self, core: int | None, *command: object, env: dict[str, str] | None = None) -> None:
-        name = Path(str(command[0])).name
-        with open(RUN / f"{name}.out", "a") as out:
-            self.process = subprocess.Popen(
-                [*([] if core is None else ["taskset", "-c", str(core)]), *map(str, command)],
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                cwd=RUN,
-                env=os.environ | (env or {}),
-            )
-        self.pid = self.process.pid
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        try:
-            self.process.wait(5)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-
-
-def answering(port: int, path: str = "/health") -> None:
-    """Wait until something answers."""
-    end = time.monotonic() + 20
-    while True:
-        try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=2).read()
-            return
-        except OSError:
-            if time.monotonic() > end:
-                raise SystemExit(f"nothing answers on port {port}; see {RUN}") from None
-            time.sleep(0.05)
-
-
-def build() -> None:
-    """Compile the upstream and the load, and write the settings."""
-    RUN.mkdir(exist_ok=True)
-    for name in ("mock", "load"):
-        if not (RUN / name).exists() or (RUN / name).stat().st_mtime < (HERE / f"{name}.c").stat().st_mtime:
-            subprocess.run(["gcc", "-O2", "-Wall", "-o", RUN / name, HERE / f"{name}.c"], check=True)
-    write_settings(SETTINGS)
-
-
-def write_settings(settings: dict[str, Any]) -> None:
-    (RUN / "switchboard.yaml").write_text(json.dumps(settings))  # JSON is YAML
-
-
-def nginx(name: str, core: int, port: int, tls: str = "") -> Process:
-    text = (HERE / "nginx.conf").read_text()
-    for key, value in {"run": RUN, "name": name, "port": port, "upstream": MOCK, "tls": tls}.items():
-        text = text.replace("{" + key + "}", str(value))
-    conf = RUN / f"nginx-{name}.conf"
-    conf.write_text(text)
-    return Process(core, shutil.which("nginx") or "nginx", "-c", conf)
-
-
-def gateway() -> Process:
-    program = Path(sys.executable).parent / "switchboard"
-    p = Process(GATEWAY_CORE, program, "serve", "--config", RUN / "switchboard.yaml")
-    answering(GATEWAY)
-    return p
-
-
-def last_json(text: str) -> dict[str, Any]:
-    line = next(line for line in reversed(text.splitlines()) if line.startswith("{"))
-    value: dict[str, Any] = json.loads(line)
-    return value
 
 
 def load(*command: object, env: dict[str, str] | None = None) -> dict[str, Any]:
@@ -304,48 +235,69 @@ def offline_voice() -> dict[str, float]:
     return found
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured; medians are told")
-    parser.add_argument("--quick", action="store_true", help="one short round")
-    arguments = parser.parse_args()
-    rounds, seconds = (1, 2) if arguments.quick else (arguments.rounds, 5)
-    build()
-    machine = description()
-    print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+def measured(parts: list[str], rounds: int, seconds: int) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
+    """The figures of `parts`, and the times (µs) that they come of."""
     rows: dict[str, list[float]] = {}
     raw: dict[str, list[float]] = {}
     mock = Process(LOAD_CORE, RUN / "mock", MOCK)
     try:
         answering(MOCK)
-        for n in range(rounds):
+        for n in range(rounds if "requests" in parts else 0):
             print(f"round {n + 1} of {rounds}", flush=True)
             round_of(rows, raw, seconds, mock)
-        rows["open stream"] = [open_streams(tls=False)]
-        rows["open stream, TLS upstream"] = [open_streams(tls=True)]
-        rows |= {name: [value] for name, value in offline_voice().items()}
-        if not arguments.quick:
+        if "streams" in parts:
+            rows["open stream"] = [open_streams(tls=False)]
+            rows["open stream, TLS upstream"] = [open_streams(tls=True)]
+        if "frames" in parts:
+            frames.measure(rows, raw, rounds, seconds)
+        if "voice" in parts:
+            rows |= {name: [value] for name, value in offline_voice().items()}
+        if "usage" in parts:
             rows |= {name: [value] for name, value in usage.measure().items()}
     finally:
         mock.stop()
-    report(machine, rows, raw)
+    return rows, raw
 
 
-def report(machine: dict[str, Any], rows: dict[str, list[float]], raw: dict[str, list[float]]) -> None:
-    """Print the figures, and write them to results.json."""
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured; medians are told")
+    parser.add_argument("--quick", action="store_true", help="one short round")
+    parser.add_argument("--only", choices=PARTS, action="append", help="this part, the others stay in results.json")
+    arguments = parser.parse_args()
+    rounds, seconds = (1, 2) if arguments.quick else (arguments.rounds, 5)
+    parts = arguments.only or [p for p in PARTS if p != "usage" or not arguments.quick]
+    build()
+    machine = description()
+    print(", ".join(f"{k} {v}" for k, v in machine.items()), flush=True)
+    rows, raw = measured(parts, rounds, seconds)
+    report(machine, rows, raw, keep=bool(arguments.only))
+
+
+def report(machine: dict[str, Any], rows: dict[str, list[float]], raw: dict[str, list[float]], keep: bool) -> None:
+    """Print the figures, and write them to results.json, which may `keep` others of this machine."""
     print(f"\n{'figure':40}{'median':>9}{'limit':>9}")
-    figures = {}
+    found = {}
     for name, values in rows.items():
         median = statistics.median(values)
-        most, unit = LIMITS.get(name, (None, "KB"))
-        verdict = "" if most is None else "ok" if median <= most else "OVER"
-        print(f"{name:42}{median:9.2f}{most if most is not None else '':>9} {unit:8}{verdict}")
-        figures[name] = {"median": median, "values": values, "limit": most, "unit": unit}
-    print(f"\n{'CPU time, µs':42}{'median':>9}")
+        limit, unit = LIMITS.get(name, (None, "KB"))
+        least = name in frames.AT_LEAST
+        verdict = ""
+        if limit is not None:
+            verdict = "ok" if median == limit or (median > limit) is least else "UNDER" if least else "OVER"
+        print(f"{name:42}{median:9.2f}{limit if limit is not None else '':>9} {unit:8}{verdict}")
+        found[name] = {"median": median, "values": values, "limit": limit, "unit": unit}
+    print(f"\n{'time, µs':42}{'median':>9}")
     for name, values in raw.items():
         print(f"{name:42}{statistics.median(values):9.2f}")
-    result = {"machine": machine, "figures": figures, "microseconds": raw}
-    (HERE / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    path = HERE / "results.json"
+    result = {"machine": machine, "figures": found, "microseconds": raw}
+    if keep and path.exists():
+        before = json.loads(path.read_text())
+        if before["machine"] == machine:
+            result["figures"] = before["figures"] | found
+            result["microseconds"] = before["microseconds"] | raw
+    path.write_text(json.dumps(result, indent=1) + "\n")
     print(f"\nwritten to {HERE.name}/results.json")
 
 

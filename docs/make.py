@@ -92,7 +92,7 @@ def errors_page() -> str:
 Made from `src/switchboard/core/errors.py` by `make docs`.
 
 On `/v1` an error is OpenAI's: `{{"error": {{"message", "type", "param", "code"}}, "request_id"}}`, its `code` in lower case. Everywhere
-else it is `{{"error": {{"message", "code"}}, "request_id"}}` (for `deep-chat`, `error` is the text itself). The same `request_id` is in the header
+else it is `{{"error": {{"message", "code"}}, "request_id"}}` (for `deep-chat` and under `/api/voice`, `error` is the text itself). The same `request_id` is in the header
 `x-request-id` and in the log, which has what a client is not told. A stream that fails after it began ends with an event
 that holds the error, and without its clean end. Every 429 and 503 says `retry-after`.
 

@@ -381,6 +381,15 @@ def aged_doctor(
     return {(row["what"], row["fix"]): row for row in json.loads(done.stdout) if row["what"].startswith("model")}
 
 
+async def test_voice_sessions_of_which_nothing_passes_here(look: Doctor) -> None:
+    found = await look(
+        "providers: {offline: {}}\nvoice: {connect: direct}\nprofiles: {a: {voice: {connect: relay}}, b: {voice: {connect: direct}}}"
+    )
+    told = {what: check for what, check in found.checks.items() if "voice" in what}
+    assert set(told) == {"voice", "profiles.b.voice"}
+    assert told["voice"]["state"] == "warning" and "budgets do not hold" in told["voice"]["text"]
+
+
 def test_models_that_answer_by_themselves_are_in_use(aged: tuple[Path, date], tmp_path: Path) -> None:
     table = aged[0] / "switchboard" / "policy" / "retired_models.toml"
     before = table.read_text()

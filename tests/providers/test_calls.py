@@ -243,3 +243,24 @@ def test_which_wire_each_speaks() -> None:
     wires = {k: provider(k, base_url="https://x").dialect(GENERATE, "x").name for k in chatting}
     assert wires.pop("anthropic") == "anthropic_messages"
     assert set(wires.values()) == {"openai_chat"}
+
+
+# ---- secrets for clients
+
+
+def test_where_secrets_for_clients_are_asked_for() -> None:
+    asked = provider("openai").client_secret("gpt-realtime", b'{"session": {}}')
+    assert asked is not None and asked.method == b"POST" and asked.body == b'{"session": {}}'
+    assert url(asked) == "https://api.openai.com:443/v1/realtime/client_secrets"
+    assert headers(asked)["authorization"] == "Bearer k1"
+    azure = provider("azure", base_url="https://acme.openai.azure.com").client_secret("mine", b"{}")
+    assert azure is not None and url(azure) == "https://acme.openai.azure.com:443/openai/v1/realtime/client_secrets"
+
+
+def test_who_has_no_secrets_for_clients() -> None:
+    local = {"base_url": "http://localhost:8080/v1"}
+    assert provider("openai", realtime_shape="beta").client_secret("m", b"{}") is None
+    assert provider("anthropic").client_secret("m", b"{}") is None
+    assert provider("compatible", **local).client_secret("m", b"{}") is None
+    there = provider("compatible", **local, realtime_url="ws://localhost:8080/v1/realtime").client_secret("m", b"{}")
+    assert there is not None and url(there) == "http://localhost:8080/v1/realtime/client_secrets"

@@ -118,8 +118,10 @@ async def test_a_conversation() -> None:
         assert [base64.b64decode(e["audio"]) for e in appended] == [PCM, PCM]
         head = provider.heads[0]
         assert head.headers["authorization"] == f"Bearer {KEY}" and head.path.endswith("?model=gpt-realtime-2.1")
-        r = await g.record()
-        assert (r.status, r.outcome, r.dialect, r.model) == (101, Outcome.COMPLETE, "realtime", "gpt-realtime-2.1")
+        r, whole = await g.record(), await g.record(2)
+        assert (whole.status, whole.outcome, whole.usage.input) == (101, Outcome.COMPLETE, 0)
+        assert whole.request_id == r.request_id and whole.duration > r.duration
+        assert (r.status, r.outcome, r.dialect, r.model) == (200, Outcome.COMPLETE, "realtime", "gpt-realtime-2.1")
         assert (r.usage.input, r.usage.output, r.usage.audio_input, r.usage.audio_output) == (20, 10, 15, 8)
         assert KEY not in await g.log()
 

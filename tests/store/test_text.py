@@ -13,11 +13,11 @@ from support.postgres import PostgresServer
 from switchboard.store import Database
 from switchboard.store.conversations import Conversations
 from switchboard.store.keys import ApiKey, Keys
-from switchboard.store.processes import Process, Processes
 from switchboard.store.text import MOST, key, label, to_json
-from switchboard.store.transcripts import Source, Transcripts
+from switchboard.store.tickets import TicketRow, Tickets
+from switchboard.store.transcripts import Transcripts
 from switchboard.store.usage import By, UsageLog, UsageRow
-from switchboard.store.voice_sessions import VoiceSessions
+from switchboard.store.voice_sessions import Heard, VoiceSessions
 from switchboard.store.web_sessions import WebSession, WebSessions
 
 ATTACKS = [
@@ -99,8 +99,8 @@ async def _everywhere(url: str, texts: list[str]) -> None:
     database.start()
     try:
         await _store_and_find(database, *texts)
-        tables = "api_keys processes usage_rows usage_days usage_batches conversations conversation_messages"
-        for table in [*tables.split(), "web_sessions", "voice_sessions", "voice_tokens", "transcripts"]:
+        tables = "api_keys usage_rows usage_days usage_batches conversations conversation_messages"
+        for table in [*tables.split(), "web_sessions", "voice_sessions", "tickets", "transcripts"]:
             left = await database.run(lambda db, t=table: db.rows(f"SELECT COUNT(*) FROM {t}"), write=False)  # type: ignore[misc]
             assert left == [(0,)] or table in ("api_keys", "usage_days", "usage_batches"), table
     finally:
@@ -124,18 +124,23 @@ async def _store_and_find(database: Database, a: str, b: str, c: str, d: str, e:
     assert await held.delete(c, d, e)
 
     voice = VoiceSessions(database)
-    assert await voice.connect(a, b, c, d, at=1, expires=9, boot=e, lease=9)
-    assert await voice.add_token(secret, a, 9)
-    assert await Transcripts(database).put(a, Source.RELAY, [{"content": f}], 1)
-    assert len(await Transcripts(database).get(a)) == 1
+    ticket = TicketRow(secret, a, d, b, c, "", to_json(e), to_json(f), 9, True)
+    assert await voice.connect(a, b, c, d, at=1, expires=9, ticket=ticket)
+    used = await Tickets(database).redeem(secret, d, 1, e, f, 9)
+    assert used is not None
+    opened = await voice.opened(used)
+    assert opened is not None
+    session = opened[0]
+    heard = [Heard(session.id, 1, session.carrier, [{"content": b}])]
+    assert await voice.tend(e, [(session.id, session.carrier)], 2, lease=9, heard=heard) == {}
+    assert await Transcripts(database).put(d, b, a, [{"content": f}], 1)
+    assert len(await Transcripts(database).get(a)) == 2
     assert len(await voice.list(d, owner=b, user=c)) == 1
     assert await voice.delete(d, b, a)
 
     web = WebSessions(database)
     assert await web.add(WebSession(secret, a, to_json(b), c, 1, 9))
     assert await web.delete_for(a) == 1
-    await Processes(database).beat(Process(a, b, 1, 1, 1))
-    await Processes(database).end(a)
 
     log = UsageLog(database)
     row = UsageRow(1, a, b, c, d, e, f, a, 200, b)

@@ -227,3 +227,9 @@ async def test_offline_asked_for_by_name_beyond_loopback(shell: str) -> None:
     async with gateway(shell, **settings) as g:
         a = await g.ask("/api/chat", chat("x", stream=False), {"authorization": "Bearer k"})
         assert a.json == {"content": "x", "done": True}
+
+
+@pytest.mark.parametrize("path", ["/api/voice/connect", "/api/v1/voice/sessions/s/end", "/p/shop/api/voice/realtime"])
+def test_clients_of_voice_sessions_read_a_text(path: str) -> None:
+    status, _, body = shapes.for_path(path, Problem("FORBIDDEN", "Unauthorized"), "r")
+    assert (status, body) == (403, b'{"error":"Unauthorized","code":"FORBIDDEN","request_id":"r"}')

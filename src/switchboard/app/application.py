@@ -15,6 +15,8 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from starlette.exceptions import HTTPException
 
 from switchboard import __version__
+from switchboard.app import voice
+from switchboard.app.realtime_metrics import tell_conversations
 from switchboard.app.runtime import Parts, Runtime, build, secrets_of
 from switchboard.app.storage import Storage
 from switchboard.config.check import provider_type
@@ -28,6 +30,7 @@ from switchboard.core.process import Process
 from switchboard.core.sockets import ClientSink
 from switchboard.core.types import Operation, SocketCall, header, header_pairs
 from switchboard.engine.conversations import Conversations
+from switchboard.engine.converse import Hub, Stats
 from switchboard.engine.identity import Doors
 from switchboard.engine.journals_of_all import JournalsOfAll
 from switchboard.engine.jwks import KeySets, through
@@ -50,7 +53,7 @@ from switchboard.shell.asgi import AsgiShell, problem_of_status
 from switchboard.shell.splice import SpliceDoor
 from switchboard.shell.switch import Switch
 from switchboard.store.counters.local import LocalCounters
-from switchboard.surface import access_key_service, conversations, operations, pages, realtime, usage
+from switchboard.surface import access_key_service, conversations, operations, pages, realtime, realtime_calls, usage
 from switchboard.surface import problem as shapes
 from switchboard.surface.access_key_service import Doorkeeper
 from switchboard.telemetry.gathered import Gathered, Open
@@ -115,11 +118,14 @@ class Application:
         self.doors = self._make_doors(settings)
         self.reloads = {"ok": 0, "failed": 0}
         self.runtime = self._build(settings)
-        self.switch = Switch(self.runtime.routes, self._connect)
+        self.talks = Stats()
+        self._hub = Hub(self._connect, self.talks)
+        self.switch = Switch(self.runtime.routes, self._hub)
         self.ordinary = self._ordinary()
         self.asgi = AsgiShell(self.switch, self.ordinary)
         self.door = SpliceDoor(self.switch, _front_limits(settings), Sockets())
         self._tell_metrics()
+        tell_conversations(self.metrics, self.talks)
         if storage is not None:
             self._watch(storage)
         self.registry.every_tick(self._tick)
@@ -164,6 +170,7 @@ class Application:
             "Questions and answers that could not be kept.",
             lambda: storage.keeping.lost,
         )
+        watch("switchboard_voice_sessions", "Voice sessions that are carried.", lambda: storage.voice.carried)
         watch("switchboard_database_ready", "Whether the database can be used.", lambda: float(not storage.trouble))
 
     def _make_doors(self, settings: Settings) -> Doors:
@@ -325,11 +332,14 @@ class Application:
             redirect_slashes=False,  # a redirect would be built from the host header
         )
         app.include_router(operations.router(self.state, self.gathered, lambda: self.runtime.catalog, self._endpoints))
+        app.include_router(realtime_calls.router(self._hub))
         app.include_router(access_key_service.router(Doorkeeper(self._keys, self._lifetimes, self.doors.sessions)))
         if self.storage is not None:
             journals = JournalsOfAll(self.storage.journals, self.siblings, self.control)
             app.include_router(conversations.router(self._conversations, journals))
             app.include_router(usage.router(self.storage.usage))
+            for more in voice.routers(self.storage.voice, lambda: self.runtime, lambda: self.address):
+                app.include_router(more)
         app.include_router(pages.router(self._document, lambda: self.address, self._answering))
         for kind in (Problem, HTTPException, RequestValidationError, Exception):
             app.add_exception_handler(kind, _explain)
@@ -375,6 +385,8 @@ async def _explain(request: Request, error: Exception) -> Response:
         problem = error
     elif isinstance(error, RequestValidationError):
         first = error.errors()[0]
+        if first["type"] == "json_invalid":
+            return await _explain(request, Problem("INVALID_JSON"))
         field = ".".join(str(x) for x in first["loc"][1:])
         problem = Problem("INVALID_REQUEST", f"{field}: {first['msg']}.", param=field)
     elif isinstance(error, HTTPException):

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final, TypeVar
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
 from msgspec.structs import replace
 
 from switchboard.app.storage import Storage
 from switchboard.config.check import identified, provider_type
-from switchboard.config.tree import Callers, Chat, ProfileSettings, ProviderSettings, Quota, Settings
+from switchboard.config.tree import Callers, Chat, ProfileSettings, ProviderSettings, Quota, RealtimeSettings, Settings
 from switchboard.core.counting import Allowance, Counters
 from switchboard.core.ports import Provider, Surface, Transport
 from switchboard.core.types import Operation, Timeouts
+from switchboard.dialects.realtime import SessionFields
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.converse import HeldSession
+from switchboard.engine.converse.tools import load as load_tools
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
 from switchboard.engine.identity import Doors, Identity
@@ -112,7 +114,8 @@ def build(settings: Settings, parts: Parts) -> Runtime:
         )
         quotas = quotas_of(name, settings, own)
         gate = Gate(identity, quotas, parts.counters, profile, routing, parts.prices)
-        kit = Kit(gate, _limits(settings), parts.registry, parts.ledger, parts.log, parts.targets, conversations)
+        shared = (parts.registry, parts.ledger, parts.log, parts.targets, conversations)
+        kit = Kit(gate, _limits(settings), *shared, None if kept is None else kept.voice)
         return Routes(_hot(settings, chat, chat_paths, profile.sound), kit, envelopes, session_of(settings, own))
 
     profiles = {name: routes(name, merged(settings.chat, p), p) for name, p in settings.profiles.items()}
@@ -132,16 +135,41 @@ def quotas_of(name: str, settings: Settings, own: ProfileSettings | None = None)
 
 
 def session_of(settings: Settings, own: ProfileSettings | None = None) -> HeldSession:
-    """What is held of conversations by voice."""
+    """What is held of conversations by voice. Raises `ValueError` for tools that cannot be had."""
     said = (own.realtime if own is not None else None) or settings.realtime
     return HeldSession(
-        said.instructions,
-        said.voice,
-        said.transcription_model,
+        session_fields(said),
+        load_tools(said.tools, said.tool_seconds),
         frozenset(said.client_fields),
         said.idle_seconds,
         said.max_seconds,
+        said.renew_seconds if said.renew else None,
+        said.heartbeat_seconds,
     )
+
+
+def session_fields(said: RealtimeSettings) -> SessionFields:
+    """What a section of the settings says of a session."""
+    scribe: dict[str, Any] = {"model": said.transcription_model}
+    if said.transcription_language is not None:
+        scribe["language"] = said.transcription_language
+    turns, noise = said.turn_detection, said.noise_reduction
+    return SessionFields(
+        instructions=_or_unset(said.instructions),
+        voice=_or_unset(said.voice),
+        input_format=_or_unset(said.input_format),
+        output_format=_or_unset(said.output_format),
+        transcription=scribe if said.transcription_model is not None else UNSET,
+        turn_detection=UNSET if turns is None else None if turns == "off" else turns,
+        noise_reduction=UNSET if noise is None else None if noise == "off" else {"type": noise},
+    )
+
+
+T = TypeVar("T")
+
+
+def _or_unset(value: T | None) -> T | UnsetType:
+    return UNSET if value is None else value
 
 
 def issuers_of(callers: Callers) -> dict[str, Issuer]:

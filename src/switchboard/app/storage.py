@@ -18,6 +18,7 @@ from switchboard.engine.conversations import Keeping
 from switchboard.engine.journal import Journals
 from switchboard.engine.keyring import KeyRing
 from switchboard.engine.page_sessions import PageSessions
+from switchboard.engine.voice import Voice
 from switchboard.policy.quotas import caller_key, counter, profile_key
 from switchboard.store import Database, StoreError
 from switchboard.store.batch import UsageWriter
@@ -26,7 +27,6 @@ from switchboard.store.keys import Keys
 from switchboard.store.schema import upgrade
 from switchboard.store.urls import is_postgres
 from switchboard.store.usage import Spent, UsageLog, UsageRow, day_of
-from switchboard.store.voice_sessions import VoiceSessions
 from switchboard.store.web_sessions import WebSessions
 from switchboard.telemetry.records import Record
 
@@ -49,18 +49,19 @@ class Storage:
         self.journals = Journals()
         self.keeping = Keeping()
         self.sessions = WebSessions(self.database)
-        self.voice_sessions = VoiceSessions(self.database)
         self.seeded = False
         self._keeping_house: asyncio.Task[None] | None = None
         self._told = ""  # what the log was last told of the database
         secret = _secret_or_other(settings)
         self.keyring = KeyRing(self.keys, secret)
+        self.voice = Voice(self.database, secret)
         self.page_sessions = PageSessions(self.sessions, secret, tls=_over_tls(settings))
 
     def start(self, counters: Counters) -> None:
         """Begin; `counters` are told what was used before."""
         self.database.start()
         self.writer.start()
+        self.voice.start()
         self._keeping_house = asyncio.create_task(self._keep_house(counters))
 
     def settings_changed(self, settings: Settings) -> None:
@@ -124,7 +125,7 @@ class Storage:
         if kept.conversations is not None:
             await self.conversations.prune(at - kept.conversations * _DAY)
         if kept.voice is not None:
-            await self.voice_sessions.prune(at - kept.voice * _DAY)
+            await self.voice.sessions.prune(at - kept.voice * _DAY)
         await self.sessions.prune(at)
 
     async def close(self) -> None:
@@ -132,6 +133,7 @@ class Storage:
         if self._keeping_house is not None:
             self._keeping_house.cancel()
             await asyncio.gather(self._keeping_house, return_exceptions=True)
+        await self.voice.close()
         await self.keeping.close()
         await self.keyring.close()
         await self.writer.close()

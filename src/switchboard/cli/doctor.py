@@ -66,7 +66,13 @@ async def examine(
     checks = [Check("settings", "ok", sources.file or "defaults and environment"), _port(settings)]
     clocks: list[float] = []
     checks += await _providers(settings, environment, clocks, offline=offline)
-    checks += [*_models(settings), *_folder(settings), *await kept(settings, offline=offline), _clock(clocks)]
+    checks += [
+        *_models(settings),
+        *_voice(settings),
+        *_folder(settings),
+        *await kept(settings, offline=offline),
+        _clock(clocks),
+    ]
     return checks
 
 
@@ -253,6 +259,15 @@ def _models(settings: Settings) -> Iterator[Check]:
         yield Check(f"model {name}", "warning", text, fix)
     if not found:
         yield Check("models", "ok", f"none in use retires within {NOTICE} days")
+
+
+def _voice(settings: Settings) -> Iterator[Check]:
+    """Voice sessions of which nothing passes here."""
+    sections = [("voice", settings.voice), *((f"profiles.{n}.voice", p.voice) for n, p in settings.profiles.items())]
+    for place, said in sections:
+        if said is not None and said.connect == "direct":
+            text = "clients converse with the provider itself: expiry, end, transcripts and budgets do not hold"
+            yield Check(place, "warning", text, f"set {place}.connect to relay, unless that is meant")
 
 
 def _in_use(settings: Settings) -> Iterator[tuple[str, str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from switchboard.cli.findings import Check
+from switchboard.config.check import identified
 from switchboard.config.folder import data_folder, database_url
 from switchboard.config.tree import Settings
 
@@ -70,8 +71,8 @@ def _secret(settings: Settings) -> list[Check]:
     """Several hosts with one database need the same secret."""
     if settings.auth.secret is not None or settings.database.url is None:
         return []
-    if not (settings.auth.api_keys or settings.auth.access_key):
+    if not identified(settings):
         return []
-    text = "API keys are hashed and cookies signed with a file in the data folder"
-    fix = "with several hosts set auth.secret, the same on each: their keys and cookies differ otherwise"
+    text = "API keys and tokens of voice sessions are hashed, and cookies signed, with a file in the data folder"
+    fix = "with several hosts set auth.secret, the same on each: their keys, tokens and cookies differ otherwise"
     return [Check("secret", "warning", text, fix)]

@@ -410,18 +410,63 @@ class TranscriptionSettings(_Media):
     language: str = Field("", description="What is spoken where a request does not say: en.")
 
 
+SoundFormat = Literal["pcm16", "g711_ulaw", "g711_alaw"]
+
+
 class RealtimeSettings(_Media):
     """Conversations by voice, over a WebSocket."""
 
     instructions: str | None = Field(None, description="What the model is told; no client can change it.")
     voice: str | None = Field(None, description="The voice that it has.")
-    transcription_model: str | None = Field(None, description="The model that writes down what the user says.")
+    input_format: SoundFormat | None = Field(None, description="How clients send sound; by default PCM, 24 kHz.")
+    output_format: SoundFormat | None = Field(None, description="How they get it.")
+    transcription_model: str | None = Field(
+        None,
+        description="The model that writes down what the user says; in voice sessions whisper-1 where nothing is set.",
+    )
+    transcription_language: str | None = Field(None, description="What the user speaks: en.")
+    turn_detection: dict[str, Any] | Literal["off"] | None = Field(
+        None,
+        description="When the model begins to answer: {type: server_vad, silence_duration_ms: 500}; off: when it is asked.",
+    )
+    noise_reduction: Literal["near_field", "far_field", "off"] | None = Field(
+        None, description="How far away the microphone is."
+    )
+    tools: list[str] = Field(
+        [],
+        description="Functions that the model may call and that run here (package.module:function); clients see nothing of it.",
+    )
+    tool_seconds: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(
+        10, description="Seconds that a function may take."
+    )
     client_fields: list[str] = Field(
         ["modalities", "voice", "speed", "input_format", "output_format", "turn_detection", "noise_reduction"],
         description="Members of a session, and of a response, that a client may set.",
     )
     idle_seconds: Seconds = Field(300, description="Seconds without anything said by either side.")
-    max_seconds: Seconds = Field(3600, description="Seconds that a conversation may last.")
+    max_seconds: Seconds = Field(7200, description="Seconds that a conversation may last.")
+    renew: bool = Field(
+        True, description="Whether a new session of the provider takes over where one ends or breaks off."
+    )
+    renew_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] = Field(
+        3300, description="Seconds after which one takes over in any case; the service ends its own after an hour."
+    )
+    heartbeat_seconds: Annotated[float, Field(ge=1, allow_inf_nan=False)] | None = Field(
+        None,
+        description="Every how many seconds clients get an event that says nothing, for proxies that look at those only.",
+    )
+
+
+class VoiceSettings(_Section):
+    """Voice sessions: POST /api/voice/connect."""
+
+    connect: Literal["relay", "direct"] = Field(
+        "relay",
+        description="direct: clients converse with the provider itself, with a secret of its own; nothing of that is seen here.",
+    )
+    session_seconds: Annotated[int, Field(ge=10, le=86_400)] = Field(
+        1800, description="Seconds that a voice session may last."
+    )
 
 
 class ProfileSettings(Chat):
@@ -442,6 +487,7 @@ class ProfileSettings(Chat):
     speech: SpeechSettings | None = Field(None, description="In place of `speech`.")
     transcription: TranscriptionSettings | None = Field(None, description="In place of `transcription`.")
     realtime: RealtimeSettings | None = Field(None, description="In place of `realtime`.")
+    voice: VoiceSettings | None = Field(None, description="In place of `voice`.")
 
 
 class DatabaseSettings(_Section):
@@ -527,6 +573,7 @@ class Settings(_Section):
     speech: SpeechSettings = SpeechSettings()
     transcription: TranscriptionSettings = TranscriptionSettings()
     realtime: RealtimeSettings = RealtimeSettings()
+    voice: VoiceSettings = VoiceSettings()
     profiles: dict[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")], ProfileSettings] = Field(
         {}, description="Further apps, by name."
     )

@@ -265,6 +265,20 @@ class Provider(Protocol):
     def socket(self, model: str) -> SocketCall | None:
         """The WebSocket on which `model` converses; None where it does not."""
 
+    def client_secret(self, model: str, body: bytes) -> Call | None:
+        """The call that asks for a secret with which a client converses with `model` by itself; `body` is OpenAI's. None where there
+        are none."""
+
+    def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
+        """The call that asks to converse with `model` over WebRTC: a client's offer, and the session in OpenAI's shape (JSON). None where
+        that is not to be had."""
+
+    def joined(self, call_id: str) -> SocketCall:
+        """The WebSocket on which the server hears along, and speaks, in a call that an `offer` began."""
+
+    def hang_up(self, call_id: str) -> Call:
+        """The call that ends it."""
+
     def list_models(self) -> Call | None:
         """The call that asks which models there are; None where there is nothing to ask."""
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from secrets import token_hex
 from typing import Any, Final
 from urllib.parse import quote
 
 from switchboard import __version__
 from switchboard.core.ports import ProviderDialect, Transport
-from switchboard.core.types import Operation, SocketCall
+from switchboard.core.types import Call, Operation, SocketCall
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_completions import OpenAICompletions
 from switchboard.dialects.openai_embeddings import OpenAIEmbeddings
@@ -17,6 +18,7 @@ from switchboard.dialects.openai_responses import OpenAIResponses
 from switchboard.dialects.openai_speech import OpenAISpeech, OpenAISpeechEvents
 from switchboard.dialects.openai_transcription import OpenAITranscription
 from switchboard.providers.base import HttpProvider, Row
+from switchboard.wire.multipart import FormWriter, form_type
 
 Wires = Mapping[Operation, Mapping[str, ProviderDialect[Any]]]
 
@@ -78,19 +80,43 @@ class OpenAILike(HttpProvider):
     def socket(self, model: str) -> SocketCall | None:
         if not self.serves(Operation.CONVERSE, model):
             return None
+        return self._socket("model", model)
+
+    def _socket(self, parameter: str, said: str) -> SocketCall:
         url = self.row.realtime_url or self.realtime_base()
         joint = "&" if "?" in url else "?"
         lines = {"user-agent": f"switchboard/{__version__}", **self.fixed_headers()}
         if self.row.keys:
-            name, value = self.key_line(self.row.keys[self._key])
-            lines[name] = value
+            header, key = self.key_line(self.row.keys[self._key])
+            lines[header] = key
         if self.row.realtime_shape == "beta":
             lines["openai-beta"] = "realtime=v1"
         lines |= {k.lower(): v for k, v in self.row.headers.items()}
         head = b"".join(f"{k}: {v}\r\n".encode("latin-1") for k, v in lines.items())
-        return SocketCall(
-            f"{url}{joint}model={quote(model, safe='')}", head, self.row.realtime_shape, self.timeouts.connect
-        )
+        address = f"{url}{joint}{parameter}={quote(said, safe='')}"
+        return SocketCall(address, head, self.row.realtime_shape, self.timeouts.connect)
+
+    def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
+        if self.row.realtime_shape != "ga" or not self.serves(Operation.CONVERSE, model):
+            return None
+        boundary = b"switchboard-" + token_hex(16).encode()
+        form = FormWriter(boundary)
+        form.field("sdp", sdp)
+        form.field("session", session.decode())
+        target = (self.endpoint.path + "/realtime/calls").encode()
+        return self._call(b"POST", target, form.body(), form_type(boundary))
+
+    def joined(self, call_id: str) -> SocketCall:
+        return self._socket("call_id", call_id)
+
+    def hang_up(self, call_id: str) -> Call:
+        path = f"{self.endpoint.path}/realtime/calls/{quote(call_id, safe='')}/hangup"
+        return self._call(b"POST", path.encode(), b"", b"")
+
+    def client_secret(self, model: str, body: bytes) -> Call | None:
+        if self.row.realtime_shape != "ga" or not self.serves(Operation.CONVERSE, model):
+            return None
+        return self._call(b"POST", (self.endpoint.path + "/realtime/client_secrets").encode(), body, b"")
 
     def realtime_base(self) -> str:
         """Where it converses, where the settings do not say: beside its HTTP interface."""

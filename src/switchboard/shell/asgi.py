@@ -13,7 +13,8 @@ from switchboard.core.types import Caller, Envelope, Headers, Lines, RequestHead
 from switchboard.engine.exchange import Exchange
 from switchboard.shell.switch import Switch
 from switchboard.surface import problem as shapes
-from switchboard.surface import realtime
+from switchboard.surface import realtime, realtime_calls
+from switchboard.surface.realtime_calls import Way
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -25,6 +26,8 @@ Application = Callable[[Scope, Receive, Send], Awaitable[None]]
 _HIGH_WATER: Final = 64 * 1024
 #: Paths that ask for no key, whatever identity is set.
 _OPEN: Final = frozenset({"/", "/auth", "/auth/session", "/api/status", "/api/v1/status", "/favicon.ico"})
+#: Paths that see themselves to who asks.
+_OWN: Final = frozenset({realtime_calls.PATH})
 
 
 class _Outbox:
@@ -105,7 +108,7 @@ class AsgiShell:
             problem = Problem("UPGRADE_REQUIRED", headers=lines)
         if problem is None and path in routes.hot:
             problem = Problem("METHOD_NOT_ALLOWED", "This path answers POST only.", headers=b"allow: POST\r\n")
-        if problem is None and not (path in _OPEN or path.startswith(("/health", "/page/"))):
+        if problem is None and not (path in _OPEN or path in _OWN or path.startswith(("/health", "/page/"))):
             try:
                 found = routes.kit.gate.identify(head, envelope.peer)
                 caller = found if isinstance(found, Caller) else await found
@@ -122,6 +125,7 @@ class AsgiShell:
             "peer": envelope.peer,
             "gate": routes.kit.gate,
             "caller": caller,
+            "way": Way(head, envelope, routes.kit, routes.session),
         }
         caller_id = "" if caller is None else caller.id
         await self._pass_on(head, envelope, {**scope, "switchboard": told}, receive, send, began, caller_id)

@@ -11,9 +11,9 @@ from switchboard.core.errors import Problem
 from switchboard.core.ports import Downstream, Surface
 from switchboard.core.sockets import Handshake
 from switchboard.core.types import Envelope, Lines, Outcome, RequestHead
-from switchboard.engine.converse import Asked, Connect, HeldSession, Relay
+from switchboard.engine.converse import Asked, HeldSession, Hub, Relay
 from switchboard.engine.exchange import Exchange, Kit
-from switchboard.policy import api_keys
+from switchboard.policy import api_keys, tickets
 from switchboard.policy.authenticate import digest, presented
 from switchboard.policy.tokens import PREFIX, profile_of
 from switchboard.surface import problem as shapes
@@ -40,12 +40,12 @@ class Routes(Struct, frozen=True):
 
 
 class Switch:
-    """Holds the current `routes`; a reload puts others in their place, and an exchange keeps those it began with. `connect` opens WebSockets
-    to providers."""
+    """Holds the current `routes`; a reload puts others in their place, and an exchange keeps those it began with. `hub` is what
+    conversations by voice share."""
 
-    def __init__(self, routes: Routes, connect: Connect) -> None:
+    def __init__(self, routes: Routes, hub: Hub) -> None:
         self.routes = routes
-        self._connect = connect
+        self._hub = hub
 
     def choose(self, head: RequestHead) -> tuple[Routes, str]:
         """The routes of the profile that `head` chooses, by its path, its key or its origin, and the path in them."""
@@ -61,7 +61,7 @@ class Switch:
             if key.startswith(PREFIX):
                 name = profile_of(key)
             else:
-                name = api_keys.profile_of(key) if key.startswith(b"sb_") else ""
+                name = api_keys.profile_of(key) if key.startswith(b"sb_") else tickets.profile_of(key)
             chosen = routes.profiles.get(name) if name else routes.by_key.get(digest(key))
             if chosen is not None:
                 return chosen, path
@@ -79,6 +79,7 @@ class Switch:
 
     def relay(self, head: RequestHead, handshake: Handshake) -> Relay | None:
         """A new conversation by voice, not started yet; None for what is no path of one."""
+        head = realtime.known_by(head, handshake.offered)
         routes, path = self.choose(head)
         if path not in realtime.PATHS:
             return None
@@ -95,7 +96,7 @@ class Switch:
         def tell(problem: Problem) -> tuple[int, Lines, bytes]:
             return realtime.refused(path, problem, envelope.request_id)
 
-        return Relay(routes.kit, self._connect, routes.session, asked, envelope, handshake, tell)
+        return Relay(routes.kit, self._hub, routes.session, asked, envelope, handshake, tell)
 
     def reject(self, problem: Problem, head: RequestHead | None) -> tuple[int, Lines, bytes]:
         """Answer a request that broke off or is malformed; its head may not even be known. Logs it."""

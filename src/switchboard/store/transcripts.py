@@ -34,18 +34,19 @@ class Transcripts:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def put(self, session: str, source: Source, messages: list[dict[str, Any]], at: int) -> bool:
-        """Keep a transcript in place of the one before. False: there is no such session."""
+    async def put(self, profile: str, owner: str, session: str, messages: list[dict[str, Any]], at: int) -> bool:
+        """Keep what the client posts of a session of that owner, in place of what it posted before. False: there is no such session.
+        (What the relay heard is kept by `VoiceSessions.tend`.)"""
         sql = (
             "INSERT INTO transcripts (session, source, messages, updated)"
-            " SELECT id, ?, ?, ? FROM voice_sessions WHERE id = ?"
+            " SELECT id, ?, ?, ? FROM voice_sessions WHERE id = ? AND profile = ? AND owner = ?"
             " ON CONFLICT (session, source) DO UPDATE SET messages = excluded.messages, updated = excluded.updated"
         )
 
-        def text() -> tuple[str | int, ...]:
-            return (source.value, to_json(messages), at, key(session))
+        def values() -> tuple[str | int, ...]:
+            return (Source.POSTED.value, to_json(messages), at, key(session), key(profile), key(owner))
 
-        return await self._database.run(lambda db: db.change(sql, text()) == 1, write=True)
+        return await self._database.run(lambda db: db.change(sql, values()) == 1, write=True)
 
     async def get(self, session: str) -> list[Transcript]:
         """The transcripts of a session, the newest first."""

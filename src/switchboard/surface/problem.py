@@ -15,6 +15,8 @@ from switchboard.dialects.openai_chat import error_body
 _encode: Final = msgspec.json.Encoder().encode
 #: The paths of the access-key service.
 _ACCESS_KEY: Final = frozenset({"/auth", "/chat", "/completion", "/images/generate", "/embeddings", "/models"})
+#: Where voice sessions are.
+_VOICE: Final = ("/api/voice/", "/api/v1/voice/")
 _JSON: Final[Lines] = b"content-type: application/json\r\n"
 
 
@@ -66,7 +68,7 @@ def detailed(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
 
 
 def deep_chat(problem: Problem, request_id: str) -> tuple[int, Lines, bytes]:
-    """What the deep-chat component shows: ``error`` is a text."""
+    """What the deep-chat component shows, and clients of voice sessions read: ``error`` is a text."""
     body = {"error": problem.message, "code": problem.code, "request_id": request_id}
     return problem.status, headers(problem), _encode(body)
 
@@ -83,6 +85,8 @@ def for_path(path: str, problem: Problem, request_id: str) -> tuple[int, Lines, 
         return anthropic(problem, request_id)
     if path == "/v1" or path.startswith("/v1/"):
         return openai(problem, request_id)
+    if path.startswith(_VOICE):
+        return deep_chat(problem, request_id)
     if path in _ACCESS_KEY:
         return detailed(problem, request_id)
     return common(problem, request_id)

@@ -130,9 +130,9 @@ class _Requests(Collector):
             values = (path, dialect, provider, model)
             ended = [*values, str(status), str(outcome)]
             requests.add_metric(ended, s.requests)
-            durations.add_metric(ended, _cumulative(_DURATIONS, s.durations), s.seconds)
+            durations.add_metric(ended, cumulative(_DURATIONS, s.durations), s.seconds)
             if s.first_byte_seconds:
-                first_bytes.add_metric(ended, _cumulative(_FIRST_BYTES, s.first_bytes), s.first_byte_seconds)
+                first_bytes.add_metric(ended, cumulative(_FIRST_BYTES, s.first_bytes), s.first_byte_seconds)
             before = counted.get(values, (0, 0, 0))
             counted[values] = (before[0] + s.tokens_in, before[1] + s.tokens_out, before[2] + s.estimated)
         for values, (tokens_in, tokens_out, guessed) in counted.items():
@@ -157,7 +157,8 @@ class _Requests(Collector):
             yield family
 
 
-def _cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+def cumulative(bounds: tuple[float, ...], counts: list[int]) -> list[tuple[str, float]]:
+    """The buckets of a histogram: `counts` are those between the `bounds`, and above the last."""
     total, out = 0, []
     for bound, count in zip((*map(str, map(float, bounds)), "+Inf"), counts, strict=True):
         total += count
@@ -199,6 +200,10 @@ class Metrics:
     def watch(self, name: str, text: str, function: Callable[[], float]) -> None:
         """A gauge whose value `function` tells."""
         Gauge(name, text, registry=self.registry).set_function(function)
+
+    def total(self, name: str, text: str, function: Callable[[], float]) -> None:
+        """A counter whose value `function` tells."""
+        self.family(CounterMetricFamily, name, text, (), lambda: [((), function())])
 
     def family(self, make: type[Metric], name: str, text: str, labels: tuple[str, ...], rows: Rows) -> None:
         """A metric with labels, whose `rows` (labels and value each) are asked for when it is read."""

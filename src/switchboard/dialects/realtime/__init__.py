@@ -8,15 +8,31 @@ on frames, one JSON event each; it has no input and output of its own and no clo
 
 from __future__ import annotations
 
-from switchboard.dialects.realtime.audio import append_to_pcm, binary_to_append, delta_to_pcm
-from switchboard.dialects.realtime.frames import RealtimeFrameError, dump_event, event_type, load_event
+from switchboard.dialects.realtime.audio import (
+    AUDIO_DELTAS,
+    append_to_pcm,
+    binary_to_append,
+    delta_to_pcm,
+    with_sound,
+)
+from switchboard.dialects.realtime.frames import (
+    JsonObject,
+    RealtimeFrameError,
+    dump_event,
+    event_type,
+    load_event,
+    plain_type,
+    sound_of,
+)
 from switchboard.dialects.realtime.guard import clamp_truncate, field_guard
 from switchboard.dialects.realtime.session_update import Format, SessionFields, session_update
 from switchboard.dialects.realtime.shapes import Shape, guess
 from switchboard.dialects.realtime.translator import Translator
 
 __all__ = [
+    "AUDIO_DELTAS",
     "Format",
+    "JsonObject",
     "RealtimeFrameError",
     "SessionFields",
     "Shape",
@@ -30,5 +46,8 @@ __all__ = [
     "field_guard",
     "guess",
     "load_event",
+    "plain_type",
     "session_update",
+    "sound_of",
+    "with_sound",
 ]

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from switchboard.dialects.realtime.frames import event_type
+from switchboard.dialects.realtime.frames import dump_event, event_type, load_event
 
 AUDIO_DELTAS: Final = frozenset({"response.audio.delta", "response.output_audio.delta"})
 
@@ -52,3 +52,8 @@ def delta_to_pcm(frame: bytes) -> bytes | None:
         event_type(frame)
         return None
     return event.delta if isinstance(event.type, str) and event.type in AUDIO_DELTAS else None
+
+
+def with_sound(frame: bytes, pcm: bytes) -> bytes:
+    """An audio delta with `pcm` for its sound. Raises `RealtimeFrameError`."""
+    return dump_event(load_event(frame) | {"delta": b64encode(pcm).decode()})

@@ -40,7 +40,13 @@ class _Head(Struct):
     type: Any = ""
 
 
+class _ItemHead(Struct):
+    type: Any = ""
+    item_id: Any = ""
+
+
 _decode_head: Final = msgspec.json.Decoder(_Head).decode
+_decode_item_head: Final = msgspec.json.Decoder(_ItemHead).decode
 
 
 def without_sound(frame: bytes) -> bytes:
@@ -77,6 +83,30 @@ def _read_type(frame: bytes, short: bytes) -> str:
     except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
         kind = load_event(frame).get("type", "")  # for what is wrong with it, in words
     return kind if isinstance(kind, str) else ""
+
+
+def sound_of(frame: bytes) -> tuple[str, str, int]:
+    """The type of a provider's event as `event_type` has it, the item that it is about ("": none), and how many characters of
+    base64 it holds, as far as that is plain to see. Raises `RealtimeFrameError` where `frame` is no JSON object."""
+    short = without_sound(frame)
+    try:
+        head = _decode_item_head(short)
+        if not frame.isascii():
+            frame.decode()
+    except (ValueError, RecursionError):
+        return _read_type(frame, short), "", 0
+    kind, item = head.type, head.item_id
+    return (
+        kind if isinstance(kind, str) else "",
+        item if isinstance(item, str) else "",
+        len(frame) - len(short),
+    )
+
+
+def plain_type(frame: bytes) -> tuple[str, bool]:
+    """The `event_type` of a frame and whether `type_is_plain`, at the cost of one. Raises `RealtimeFrameError`."""
+    short = without_sound(frame)
+    return _read_type(frame, short), _plain(short)
 
 
 def load_event(frame: bytes) -> JsonObject:

@@ -2,43 +2,79 @@
 
 from __future__ import annotations
 
-from msgspec import UNSET, Struct
+from typing import Any, Final
 
-from switchboard.dialects.realtime import SessionFields, Shape, session_update
+from msgspec import UNSET, Struct
+from msgspec.structs import asdict, replace
+
+from switchboard.dialects.realtime import (
+    JsonObject,
+    SessionFields,
+    Shape,
+    dump_event,
+    field_guard,
+    load_event,
+    session_update,
+)
+from switchboard.engine.converse.renewal import merge
+from switchboard.engine.converse.tools import ServerTools
 
 #: Members of a response that a client may always set: what it is about, and not how.
-_ALWAYS = frozenset({"input", "conversation", "metadata", "tool_choice", "max_output_tokens"})
+_ALWAYS: Final = frozenset({"input", "conversation", "metadata", "tool_choice", "max_output_tokens", "tools"})
 #: The id of our own update: an error that names it ends the conversation.
-UPDATE = "evt_switchboard_session"
+UPDATE: Final = "evt_switchboard_session"
+#: Who writes down what the user says where a transcript is kept and the settings name nobody.
+SCRIBE: Final = "whisper-1"
 
 
 class HeldSession(Struct, frozen=True):
-    """What the settings say of conversations. `client_fields` are members of a session that a client may set; `idle` and
-    `longest` are seconds."""
+    """What the settings say of conversations: the `fields` of the session (what is UNSET is the provider's to say, or the client's), the
+    `tools` that run here, and members of a session that a client may set. `idle` and `longest` are seconds; `renew` is after how many
+    a new session of the provider takes the place of the old one, None: never, nor when one breaks off. `heartbeat` is every how many seconds a client is
+    told that the server lives, None: only by pings."""
 
-    instructions: str | None = None
-    voice: str | None = None
-    transcription_model: str | None = None
+    fields: SessionFields = SessionFields()
+    tools: ServerTools = ServerTools([])
     client_fields: frozenset[str] = frozenset()
     idle: float = 300.0
     longest: float = 3600.0
+    renew: float | None = 3300.0
+    heartbeat: float | None = None
 
     @property
     def allowed(self) -> frozenset[str]:
         """What a client may set of a session or a response. What the server does not say is the client's to say."""
-        free = set() if self.instructions is not None else {"instructions"}
-        if self.transcription_model is None:
-            free.add("transcription")
-        return self.client_fields | _ALWAYS | free | {"tools"}
+        free = {name for name in ("instructions", "transcription") if getattr(self.fields, name) is UNSET}
+        return self.client_fields | _ALWAYS | free
+
+    def written_down(self) -> HeldSession:
+        """The same where what the user says is to be written down, whoever is to do it."""
+        if self.fields.transcription is not UNSET:
+            return self
+        return replace(self, fields=replace(self.fields, transcription={"model": SCRIBE}))
+
+    def with_ours(self, tools: list[Any]) -> list[Any]:
+        """A client's list of tools, which takes the place of the one before, with ours in it."""
+        ours = self.tools
+        return [*ours.described(), *(t for t in tools if not (isinstance(t, dict) and str(t.get("name")) in ours))]
+
+    def whole(self, asked: JsonObject, model: str) -> JsonObject:
+        """The session in GA's shape that a provider is asked for in one piece: ours, and of what the client `asked` for, in the same
+        shape, what it may set."""
+        update = self.update(Shape.GA)
+        session: JsonObject = {} if update is None else load_event(update)["session"]
+        guarded, _ = field_guard(dump_event({"type": "session.update", "session": asked}), self.allowed)
+        allowed = load_event(guarded)["session"]
+        if isinstance(allowed.get("tools"), list):
+            allowed["tools"] = self.with_ours(allowed["tools"])
+        merge(session, allowed)
+        return session | {"type": "realtime", "model": model}
 
     def update(self, shape: Shape) -> bytes | None:
         """What the provider is told first; None where there is nothing to say."""
-        if self.instructions is None and self.voice is None and self.transcription_model is None:
-            return None
-        transcription = UNSET if self.transcription_model is None else {"model": self.transcription_model}
-        fields = SessionFields(
-            instructions=UNSET if self.instructions is None else self.instructions,
-            voice=UNSET if self.voice is None else self.voice,
-            transcription=transcription,
-        )
-        return session_update(shape, fields, UPDATE)
+        fields = self.fields
+        tools = self.tools.described()
+        if tools:
+            fields = replace(fields, tools=tools)
+        said: list[Any] = [v for name, v in asdict(fields).items() if name != "type" and v is not UNSET]
+        return session_update(shape, fields, UPDATE) if said else None

@@ -6,6 +6,7 @@ import msgspec
 from msgspec import Struct
 
 from switchboard.core.types import Usage
+from switchboard.dialects.realtime import JsonObject
 
 
 class _Details(Struct):
@@ -28,14 +29,11 @@ class _Done(Struct):
     response: _Response | None = None
 
 
-_decode = msgspec.json.Decoder(_Done, strict=False).decode
-
-
-def usage_of(frame: bytes) -> Usage | None:
+def usage_of(event: JsonObject) -> Usage | None:
     """What a ``response.done`` says was used; None where it says nothing that can be read."""
     try:
-        done = _decode(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+        done = msgspec.convert(event, _Done, strict=False)
+    except msgspec.ValidationError:
         return None
     told = None if done.response is None else done.response.usage
     if told is None:
@@ -48,9 +46,3 @@ def usage_of(frame: bytes) -> Usage | None:
         audio_input=asked.audio_tokens,
         audio_output=said.audio_tokens,
     )
-
-
-def added(total: Usage, more: Usage) -> None:
-    """Add `more` to `total`."""
-    for name in ("input", "output", "cached", "audio_input", "audio_output"):
-        setattr(total, name, getattr(total, name) + getattr(more, name))

@@ -13,6 +13,7 @@ from switchboard.engine.conversations import Conversations
 from switchboard.engine.gate import Gate
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
+from switchboard.engine.voice import Voice
 from switchboard.telemetry.logs import Log
 from switchboard.telemetry.records import Ledger
 
@@ -31,7 +32,7 @@ class Limits(Struct, frozen=True):
 
 class Kit(Struct, frozen=True, gc=False):
     """What an exchange works with: parts of one immutable runtime, and the process's registry, ledger and log, and what
-    it remembers of its targets and of conversations (None: the server holds none)."""
+    it remembers of its targets, of conversations and of voice sessions (None: the server holds none)."""
 
     gate: Gate
     limits: Limits
@@ -40,6 +41,7 @@ class Kit(Struct, frozen=True, gc=False):
     log: Log
     targets: Targets
     conversations: Conversations | None = None
+    voice: Voice | None = None
 
 
 class State(IntEnum):

@@ -73,6 +73,18 @@ class OfflineProvider:
     def socket(self, model: str) -> SocketCall | None:
         return None
 
+    def client_secret(self, model: str, body: bytes) -> Call | None:
+        return None
+
+    def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
+        return None
+
+    def joined(self, call_id: str) -> SocketCall:
+        raise NotImplementedError  # there is no call to join
+
+    def hang_up(self, call_id: str) -> Call:
+        raise NotImplementedError
+
     def list_models(self) -> Call | None:
         return None
 

@@ -1,7 +1,6 @@
 CREATE TABLE alembic_version ( version_num VARCHAR(32) NOT NULL, CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num) );
 CREATE TABLE api_keys ( id TEXT NOT NULL, hash BLOB NOT NULL, name TEXT NOT NULL, profile TEXT NOT NULL, created BIGINT NOT NULL, expires BIGINT, revoked BIGINT, last_used BIGINT, quota TEXT NOT NULL, models TEXT NOT NULL, surfaces TEXT NOT NULL, act_as TEXT NOT NULL, PRIMARY KEY (id), UNIQUE (hash) );
 CREATE INDEX api_keys_name ON api_keys (name);
-CREATE TABLE processes ( id TEXT NOT NULL, host TEXT NOT NULL, pid BIGINT NOT NULL, started BIGINT NOT NULL, seen BIGINT NOT NULL, PRIMARY KEY (id) );
 CREATE TABLE usage_rows ( number INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, at BIGINT NOT NULL, request_id TEXT NOT NULL, caller TEXT NOT NULL, user_label TEXT NOT NULL, profile TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, dialect TEXT NOT NULL, status BIGINT NOT NULL, outcome TEXT NOT NULL, tokens_in BIGINT NOT NULL, tokens_out BIGINT NOT NULL, cached BIGINT NOT NULL, estimated BIGINT NOT NULL, characters BIGINT NOT NULL, seconds_ms BIGINT NOT NULL, images BIGINT NOT NULL, cost_nano BIGINT, duration_ms BIGINT NOT NULL );
 CREATE INDEX usage_rows_at ON usage_rows (at);
 CREATE TABLE usage_days ( day BIGINT NOT NULL, profile TEXT NOT NULL, caller TEXT NOT NULL, provider TEXT NOT NULL, model TEXT NOT NULL, requests BIGINT NOT NULL, errors BIGINT NOT NULL, tokens_in BIGINT NOT NULL, tokens_out BIGINT NOT NULL, cached BIGINT NOT NULL, characters BIGINT NOT NULL, seconds_ms BIGINT NOT NULL, images BIGINT NOT NULL, cost_nano BIGINT NOT NULL, unpriced BIGINT NOT NULL, PRIMARY KEY (day, profile, caller, provider, model) ) WITHOUT ROWID;
@@ -17,13 +16,14 @@ CREATE TABLE conversation_messages ( conversation INTEGER NOT NULL, position BIG
 CREATE TABLE web_sessions ( id_hash BLOB NOT NULL, owner TEXT NOT NULL, caller TEXT NOT NULL, profile TEXT NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, PRIMARY KEY (id_hash) );
 CREATE INDEX web_sessions_owner ON web_sessions (owner);
 CREATE INDEX web_sessions_expires ON web_sessions (expires);
-CREATE TABLE voice_sessions ( id TEXT NOT NULL, owner TEXT NOT NULL, user_label TEXT NOT NULL, profile TEXT NOT NULL, status TEXT NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, ended BIGINT, end_reason TEXT NOT NULL, boot TEXT NOT NULL, lease BIGINT NOT NULL, PRIMARY KEY (id) );
+CREATE TABLE voice_sessions ( id TEXT NOT NULL, owner TEXT NOT NULL, user_label TEXT NOT NULL, profile TEXT NOT NULL, status TEXT NOT NULL, created BIGINT NOT NULL, expires BIGINT NOT NULL, ended BIGINT, end_reason TEXT NOT NULL, boot TEXT NOT NULL, carrier TEXT NOT NULL, lease BIGINT NOT NULL, PRIMARY KEY (id) );
 CREATE INDEX voice_sessions_owner ON voice_sessions (owner, created);
 CREATE INDEX voice_sessions_user ON voice_sessions (user_label, created);
 CREATE INDEX voice_sessions_status ON voice_sessions (status, boot);
 CREATE INDEX voice_sessions_ended ON voice_sessions (ended);
-CREATE TABLE voice_tokens ( hash BLOB NOT NULL, session TEXT NOT NULL, expires BIGINT NOT NULL, used BIGINT, PRIMARY KEY (hash), FOREIGN KEY(session) REFERENCES voice_sessions (id) ON DELETE CASCADE );
-CREATE INDEX voice_tokens_session ON voice_tokens (session);
-CREATE INDEX voice_tokens_expires ON voice_tokens (expires);
+CREATE TABLE tickets ( hash BLOB NOT NULL, session TEXT, profile TEXT NOT NULL, owner TEXT NOT NULL, user_label TEXT NOT NULL, api_key TEXT NOT NULL, caller TEXT NOT NULL, fields TEXT NOT NULL, expires BIGINT NOT NULL, once BIGINT NOT NULL, used BIGINT, PRIMARY KEY (hash), FOREIGN KEY(session) REFERENCES voice_sessions (id) ON DELETE CASCADE );
+CREATE INDEX tickets_session ON tickets (session);
+CREATE INDEX tickets_expires ON tickets (expires);
+CREATE INDEX tickets_owner ON tickets (owner);
 CREATE TABLE transcripts ( session TEXT NOT NULL, source TEXT NOT NULL, messages TEXT NOT NULL, updated BIGINT NOT NULL, PRIMARY KEY (session, source), FOREIGN KEY(session) REFERENCES voice_sessions (id) ON DELETE CASCADE );
 INSERT INTO alembic_version (version_num) VALUES ('0001')

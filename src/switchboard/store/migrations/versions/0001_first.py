@@ -57,14 +57,6 @@ def _keys() -> None:
         _text("act_as"),
     )
     op.create_index("api_keys_name", "api_keys", ["name"])
-    op.create_table(
-        "processes",
-        _text("id", primary_key=True),
-        _text("host"),
-        _int("pid"),
-        _int("started"),
-        _int("seen"),
-    )
 
 
 def _usage() -> None:
@@ -141,8 +133,7 @@ def _sessions() -> None:
         _int("created"),
         _int("expires"),
         _int("ended", null=True),
-        _text("end_reason"),
-        _text("boot"),
+        *(_text(n) for n in ("end_reason", "boot", "carrier")),
         _int("lease"),
     )
     op.create_index("voice_sessions_owner", "voice_sessions", ["owner", "created"])
@@ -150,14 +141,17 @@ def _sessions() -> None:
     op.create_index("voice_sessions_status", "voice_sessions", ["status", "boot"])
     op.create_index("voice_sessions_ended", "voice_sessions", ["ended"])
     op.create_table(
-        "voice_tokens",
+        "tickets",
         _hash("hash", primary_key=True),
-        sa.Column("session", sa.Text(), sa.ForeignKey("voice_sessions.id", ondelete="CASCADE"), nullable=False),
+        sa.Column("session", sa.Text(), sa.ForeignKey("voice_sessions.id", ondelete="CASCADE"), nullable=True),
+        *(_text(n) for n in ("profile", "owner", "user_label", "api_key", "caller", "fields")),
         _int("expires"),
+        _int("once"),
         _int("used", null=True),
     )
-    op.create_index("voice_tokens_session", "voice_tokens", ["session"])
-    op.create_index("voice_tokens_expires", "voice_tokens", ["expires"])
+    op.create_index("tickets_session", "tickets", ["session"])
+    op.create_index("tickets_expires", "tickets", ["expires"])
+    op.create_index("tickets_owner", "tickets", ["owner"])
     op.create_table(
         "transcripts",
         sa.Column("session", sa.Text(), sa.ForeignKey("voice_sessions.id", ondelete="CASCADE"), nullable=False),

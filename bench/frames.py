@@ -76,8 +76,8 @@ Situations = dict[str, dict[str, float]]
 
 
 class Conversations:
-    """Sessions at `port`, open until `close`; each side says `frames`, `gap` µs apart. Opening takes 30 s at the most, what is said five
-    seconds longer than it should."""
+    """Sessions at `port`, open until `close`; each side says `frames`, `gap` µs apart. Opening takes 30 s at the most, what
+    is said five seconds longer than it should (flat out, 30 s)."""
 
     def __init__(self, port: int, way: tuple[str, str], sessions: int, frames: int, gap: int = _GAP) -> None:
         path, kind = way
@@ -91,7 +91,6 @@ class Conversations:
             stderr=subprocess.PIPE,
             text=True,
         )
-        self._told: dict[str, Any] = {}
         told = self._line()
         self.trouble = "" if told["open"] == sessions else f"{told['open']} of {sessions} sessions opened"
 
@@ -109,8 +108,9 @@ class Conversations:
         self._load.stdin.flush()
 
     def say(self, mock: Process, server: Process | None = None) -> dict[str, float]:
-        """Have everything said: the CPU time of `server` ("µs" a frame, and the part of a "core" that it is), and the slowest of 100 frames
-        ("p99", ms, of the direction where it is longer). `trouble` tells whether something was lost."""
+        """Have everything said: the CPU time of `server` ("µs" a frame, and the part of a "core" that it is), the slowest of
+        100 frames ("p99", ms, of the direction where it is longer), and how "late" the ends were with their own turns. `trouble`
+        tells whether something was lost."""
         report()  # what was counted before
         processes = [mock] if server is None else [mock, server]
         for p in processes:
@@ -225,7 +225,8 @@ def held(mock: Process, sessions: int, seconds: int) -> bool:
         talk.close()
     held = not talk.trouble and found["p99"] < _IN_TIME
     print(
-        f"  {sessions} sessions: {'held' if held else 'not held'}, p50 {found['p50']:.1f} ms, p99 {found['p99']:.1f} ms, "
+        f"  {sessions} sessions: {'held' if held else 'not held'}, p50 {found['p50']:.1f} ms, p99 {found['p99']:.1f} ms "
+        f"(the ends' own delay {found['late']:.1f}), "
         f"{found['µs']:.1f} µs a frame, {found['core']:.0%} of a core{', ' + talk.trouble if talk.trouble else ''}",
         flush=True,
     )

@@ -269,6 +269,8 @@ async def test_a_transcript_that_is_too_large(tmp_path: Path) -> None:
         assert (await g.ask(path, {"messages": most}, ONE)).status == 200
         a = await g.ask(path, {"messages": [*most, {"role": "user", "content": "x"}]}, ONE)
         assert error(a) == (413, "PAYLOAD_TOO_LARGE")
+        lone = b'{"messages": [{"role": "user", "content": "\\ud800"}]}'  # half a character is none
+        assert error(await g.ask(path, lone, ONE)) == (400, "INVALID_REQUEST")
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,14 @@ def _moment(text: str) -> str:
     return text
 
 
+def _text(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it holds half a character (a lone surrogate)") from None
+    return text
+
+
 def _user(text: str) -> str:
     if text and not is_user_id(text):
         raise ValueError("not a user's id")
@@ -96,7 +104,7 @@ class TranscriptMessage(BaseModel):
     """One thing that was said."""
 
     role: Literal["user", "assistant", "system"]
-    content: str = Field(examples=["Hello, I need help with my goals"])
+    content: Annotated[str, AfterValidator(_text)] = Field(examples=["Hello, I need help with my goals"])
     timestamp: Annotated[str, AfterValidator(_moment)] | None = Field(
         None, max_length=64, description="ISO 8601; kept as it is.", examples=["2026-01-31T12:00:00Z"]
     )
@@ -230,6 +238,17 @@ def router(voice: Voice, rules: Callable[[str], VoiceRules], address: Callable[[
         await voice.end(*await _own(voice, request, userId, sessionId))
         return Done()
 
+    _transcripts(r, voice)
+    _listing(r, voice)
+    out = APIRouter()
+    out.include_router(r, prefix="/api/voice")
+    out.include_router(r, prefix="/api/v1/voice", include_in_schema=False)
+    return out
+
+
+def _transcripts(r: APIRouter, voice: Voice) -> None:
+    """The endpoints for what was said."""
+
     @r.post(
         "/sessions/{sessionId}/transcript",
         summary="Keep what was said, in place of what was kept before",
@@ -269,12 +288,6 @@ def router(voice: Voice, rules: Callable[[str], VoiceRules], address: Callable[[
         return TranscriptResponse(
             sessionId=sessionId, source=found.source.value, updatedAt=_iso(found.updated), messages=found.messages
         )
-
-    _listing(r, voice)
-    out = APIRouter()
-    out.include_router(r, prefix="/api/voice")
-    out.include_router(r, prefix="/api/v1/voice", include_in_schema=False)
-    return out
 
 
 def _listing(r: APIRouter, voice: Voice) -> None:

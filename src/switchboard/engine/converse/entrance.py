@@ -14,10 +14,10 @@ from switchboard.engine.converse.meter import Meter
 from switchboard.engine.exchange import Kit
 from switchboard.engine.voice import Ticket
 from switchboard.engine.waiting import Waiting
+from switchboard.policy import tickets
+from switchboard.policy.authenticate import CHALLENGE
 from switchboard.policy.quotas import refusal
 from switchboard.policy.routing import Target
-
-_CHALLENGE = b"www-authenticate: Bearer\r\n"
 
 
 class Admitted(Struct):
@@ -68,22 +68,26 @@ class Entrance:
                 raise Problem("FORBIDDEN", "This caller may not use realtime.")
             known(caller, ticket)
 
-        if ticket:
-
-            def redeemed(found: Ticket) -> None:
-                who(found.caller, found)
-
-            self._waiting.when(self._redeem(ticket), redeemed)
-        else:
+        def without() -> None:
             found = self._kit.gate.identify(head, envelope.peer, "realtime")
             self._waiting.when(found, lambda caller: who(caller, None))
 
-    async def _redeem(self, ticket: str) -> Ticket:
+        def redeemed(found: Ticket | None) -> None:
+            if found is not None:
+                who(found.caller, found)
+            elif self._kit.gate.identity.closed or ticket.startswith(tickets.SESSION):
+                raise Problem("UNAUTHORIZED", "The token is not valid, was used, or has expired.", headers=CHALLENGE)
+            else:
+                without()  # nobody is asked here: some clients want a secret, and made one up
+
+        if ticket:
+            self._waiting.when(self._redeem(ticket), redeemed)
+        else:
+            without()
+
+    async def _redeem(self, ticket: str) -> Ticket | None:
         voice = self._kit.voice
-        found = None if voice is None else await voice.redeem(ticket.encode(), self._kit.gate.profile.name)
-        if found is None:
-            raise Problem("UNAUTHORIZED", "The token is not valid, was used, or has expired.", headers=_CHALLENGE)
-        return found
+        return None if voice is None else await voice.redeem(ticket.encode(), self._kit.gate.profile.name)
 
     def place(self, caller: Caller, peer: str, model: str, ticket: Ticket | None) -> None:
         """Is there room, and who answers as `model` ("": what the ticket or the profile says)? Raises what is wrong at once."""

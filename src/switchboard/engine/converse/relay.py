@@ -5,6 +5,7 @@ The provider's is opened first; then the client is let in, or refused with a sta
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
@@ -27,18 +28,20 @@ from switchboard.core.sockets import (
     Handshake,
     Socket,
 )
-from switchboard.core.types import Envelope, Lines, Outcome, RequestHead, Usage
+from switchboard.core.types import Caller, Envelope, Lines, Outcome, RequestHead, Usage
 from switchboard.dialects.realtime import Shape
+from switchboard.engine.converse import rate
 from switchboard.engine.converse.bill import Bill
 from switchboard.engine.converse.entrance import Admitted, Entrance
 from switchboard.engine.converse.held import HeldSession
 from switchboard.engine.converse.hub import Hub
 from switchboard.engine.converse.line import Closed, Line
 from switchboard.engine.converse.outbox import Outbox
-from switchboard.engine.converse.talk import Talk, error_event
+from switchboard.engine.converse.talk import RATE, Talk, error_event
 from switchboard.engine.exchange import Kit
 from switchboard.engine.problems import problem_for
-from switchboard.engine.voice import EndReason
+from switchboard.engine.voice import EndReason, Ticket
+from switchboard.engine.waiting import Waiting
 
 _log: Final = logging.getLogger("switchboard.relay")
 #: What a client is told whose voice session is over.
@@ -60,7 +63,7 @@ class Asked(Struct, frozen=True):
     model: str
     shape: Shape
     binary: bool = False
-    rate: int = 24_000
+    rate: int = RATE
     subprotocol: str | None = None
     ticket: str = ""
     heartbeat: float | None = None
@@ -91,6 +94,7 @@ class Relay:
         self._handshake: Handshake | None = handshake
         self._tell = tell
         self._entrance = Entrance(kit, self._admitted, self._failed, self._over_budget)
+        self._waiting = Waiting(self._failed)
         self._bill = Bill(kit, self._entrance, envelope, "GET", asked.head.path)
         self._last = self._told = now()
         self._ends_at = self._last + session.longest
@@ -111,24 +115,30 @@ class Relay:
         """See `SocketIntake`."""
         self._kit.registry.open.add(self)
         try:
-            asked, peer = self._asked, self._envelope.peer
-            self._entrance.identify(
-                asked.head,
-                self._envelope,
-                asked.ticket,
-                lambda caller, ticket: self._entrance.place(caller, peer, asked.model, ticket),
-            )
+            asked = self._asked
+            self._entrance.identify(asked.head, self._envelope, asked.ticket, self._identified)
         except Exception as e:
             self._failed(e)
 
-    def _admitted(self, admitted: Admitted) -> None:
-        self._admission = admitted
-        session, ticket = self._session, admitted.ticket
+    def _identified(self, caller: Caller, ticket: Ticket | None) -> None:
         if ticket is not None and ticket.session is not None and self._kit.voice is not None:
-            session = session.written_down()
+            self._session = self._session.written_down()
             self._ends_at = min(self._ends_at, now() + ticket.session.expires / 1000 - time.time())
             self._carried = ticket.session.id
             self._kit.voice.carry(ticket, self)
+        asked, peer = self._asked, self._envelope.peer
+
+        def place(_: object) -> None:
+            self._entrance.place(caller, peer, asked.model, ticket)
+
+        if asked.rate == RATE:
+            place(None)
+        else:  # what resamples takes its time when it is imported
+            self._waiting.when(asyncio.to_thread(rate.load), place)
+
+    def _admitted(self, admitted: Admitted) -> None:
+        self._admission = admitted
+        session = self._session
         asked, call = self._asked, admitted.call
         provider = Shape.BETA if call.shape == "beta" else Shape.GA
         self._talk = Talk(session, asked.shape, provider, self, self._hub.stats, binary=asked.binary, rate=asked.rate)
@@ -349,6 +359,7 @@ class Relay:
             self._settle(why)
 
     def _settle(self, why: Outcome) -> None:
+        self._waiting.cancel()
         self._entrance.leave()
         admission, talk = self._admission, self._talk
         if talk is not None:

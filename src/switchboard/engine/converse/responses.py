@@ -20,13 +20,14 @@ _ACTIVE: Final = "conversation_already_has_active_response"
 class Responses:
     """The responses of one conversation. What `ask` and `event` give is to be sent to the provider."""
 
-    __slots__ = ("_asked", "_asked_at", "_made", "_waiting", "active")
+    __slots__ = ("_aside", "_asked", "_asked_at", "_made", "_waiting", "active")
 
     def __init__(self) -> None:
         self.active = ""  # the id of the one under way
         self._asked: JsonObject | None = None  # sent, and not begun yet
         self._asked_at = 0.0
         self._waiting: deque[JsonObject] = deque()
+        self._aside: set[str] = set()  # ids of those out of band
         self._made = 0
 
     @property
@@ -48,13 +49,25 @@ class Responses:
 
     def begun(self, response: JsonObject) -> None:
         """The provider tells of ``response.created``."""
+        name = str(response.get("id") or "?")
         # one that belongs to no conversation says so; old servers do not tell
         if response.get("conversation_id", "") is not None:
-            self.active = str(response.get("id") or "?")
+            self.active = name
             self._asked = None
+        elif len(self._aside) < MOST:
+            self._aside.add(name)
+
+    def aside(self, event: JsonObject) -> bool:
+        """Whether an event tells of a response out of band, which is no part of what was said."""
+        if not self._aside:
+            return False
+        response = event.get("response")
+        name = response.get("id") if isinstance(response, dict) else event.get("response_id")
+        return isinstance(name, str) and name in self._aside
 
     def done(self, response: JsonObject, at: float) -> list[bytes]:
         """The provider tells of ``response.done``."""
+        self._aside.discard(str(response.get("id")))
         if self.active in (str(response.get("id") or "?"), "?"):
             self.active = ""
         return self._next(at)
@@ -80,6 +93,7 @@ class Responses:
 
     def lost(self) -> str:
         """The provider is gone with what was under way: its id, "" where nothing was. What waits goes on waiting."""
+        self._aside.clear()
         lost = self.active or ("?" if self._asked is not None else "")
         self.active, self._asked = "", None
         return lost

@@ -34,6 +34,7 @@ from switchboard.dialects.realtime import (
 )
 from switchboard.dialects.realtime.script import Script
 from switchboard.engine.converse.held import UPDATE, HeldSession
+from switchboard.engine.converse.rate import Resampler
 from switchboard.engine.converse.renewal import Renewal
 from switchboard.engine.converse.responses import Responses
 from switchboard.engine.converse.stats import Stats
@@ -48,7 +49,8 @@ _PONG: Final = dump_event({"type": "switchboard.pong"})
 #: Bytes of a millisecond of sound, by the names of either shape; base64 makes four characters of three.
 _BYTES_PER_MS: Final = {"g711_ulaw": 8, "g711_alaw": 8, "audio/pcmu": 8, "audio/pcma": 8}
 _PCM: Final = 48
-_RATE: Final = 24_000
+#: Hz of the sound of both interfaces.
+RATE: Final = 24_000
 
 
 class Ends(Protocol):
@@ -82,7 +84,7 @@ class Talk:
         stats: Stats,
         *,
         binary: bool = False,
-        rate: int = _RATE,
+        rate: int = RATE,
     ) -> None:
         self._session = session
         self._ends = ends
@@ -90,10 +92,8 @@ class Talk:
         self._translator = Translator(client, provider)
         self._binary = binary
         self._up = self._down = None
-        if rate != _RATE:
-            from switchboard.engine.converse.rate import Resampler  # brings numpy
-
-            self._up, self._down = Resampler(rate, _RATE), Resampler(_RATE, rate)
+        if rate != RATE:
+            self._up, self._down = Resampler(rate, RATE), Resampler(RATE, rate)
         self.script = Script()
         self._responses = Responses()
         self._renewal = Renewal()
@@ -269,7 +269,7 @@ class Talk:
             return None if self._error(event) else False
         if self._renewed and self._renewal.hides(kind, event):
             return None
-        if kind in Script.WANTED:
+        if kind in Script.WANTED and not self._responses.aside(event):
             self.script.event(kind, event, time.time())
         changed = False
         if self._toolbox is not None and kind in Toolbox.WANTED:

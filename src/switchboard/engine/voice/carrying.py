@@ -150,8 +150,6 @@ class Carrying:
 
     def ended(self, session: str, reason: EndReason = EndReason.ENDED) -> None:
         """A session was ended, begun anew or deleted here: its conversation hears of it at once."""
-        if reason is EndReason.DELETED:
-            self._left = {c: left for c, left in self._left.items() if left.session != session}
         entry = self._entries.get(session)
         if entry is not None:
             self._part(entry, reason)

@@ -13,7 +13,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.client import chat
-from support.gateway import gateway
+from support.gateway import until
+from support.talkers import before_realtime, talking
 from switchboard.config.names import place
 from switchboard.core.types import Outcome
 
@@ -63,11 +64,17 @@ def names(query: str) -> set[str]:
 
 
 async def told(folder: Path) -> dict[str, set[str]]:
-    """The labels of every series' name that a server tells after it has answered, failed and refused."""
-    async with gateway(data=folder) as g:
+    """The labels of every series' name that a server tells after it has answered, failed and refused, and conversed with somebody
+    who said what cannot be translated."""
+    settings = {"chat": {"provider": "offline"}, "realtime": {"provider": "openai", "client_fields": ["temperature"]}}
+    async with before_realtime(data=folder, **settings) as (g, _):
         await g.ask("/api/chat", chat("a b"))
         await g.ask("/api/chat", chat(model="error-500"))
         await g.ask("/api/chat", {"messages": 1})
+        async with talking(g, "/api/realtime") as client:
+            await client.say("session.update", session={"temperature": 0.8})
+            await client.hear("session.updated")
+        await until(lambda: g.app.talks.lost)
         text = (await g.ask("/metrics")).text
     out: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):

@@ -57,12 +57,13 @@ OPERATIONS = [
     ("DELETE", "/auth/session"),
 ]
 #: What takes files, gives no JSON, lets ten in a minute in, or is a second's work of another process: tried by
-#: `tests/faults/test_media_bad_input.py` and `tests/surface/test_access_key_service.py`, `test_voice_sessions.py`,
+#: `tests/faults/test_media_bad_input.py` and `tests/surface/test_access_key_service.py`, `test_voice_sessions.py`, `test_realtime_calls.py`,
 #: `tests/shell/test_resumable.py`.
 ELSEWHERE = [
     ("POST", "/auth"),
     ("POST", "/auth/session"),
     ("POST", "/api/voice/connect"),
+    ("POST", "/v1/realtime/calls"),
     ("GET", "/api/chat/{id}/stream"),
     ("POST", "/v1/images/generations"),
     ("POST", "/v1/images/edits"),

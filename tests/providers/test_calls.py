@@ -264,3 +264,24 @@ def test_who_has_no_secrets_for_clients() -> None:
     assert provider("compatible", **local).client_secret("m", b"{}") is None
     there = provider("compatible", **local, realtime_url="ws://localhost:8080/v1/realtime").client_secret("m", b"{}")
     assert there is not None and url(there) == "http://localhost:8080/v1/realtime/client_secrets"
+
+
+# ---- conversations by voice
+
+
+def test_where_conversations_are_held() -> None:
+    """The key is in the head, and nowhere else."""
+    made = provider("openai")
+    for call, query in ((made.socket("gpt-realtime"), "model=gpt-realtime"), (made.joined("rtc_1"), "call_id=rtc_1")):
+        assert call is not None and call.url == f"wss://api.openai.com/v1/realtime?{query}"
+        assert b"authorization: Bearer k1\r\n" in call.head and "k1" not in repr(call)
+
+
+def test_where_calls_are_begun_and_ended() -> None:
+    offer = provider("openai").offer("gpt-realtime", "v=0", b'{"model": "gpt-realtime"}')
+    assert offer is not None and url(offer) == "https://api.openai.com:443/v1/realtime/calls"
+    assert headers(offer)["content-type"].startswith("multipart/form-data; boundary=")
+    assert url(provider("openai").hang_up("rtc_1")) == "https://api.openai.com:443/v1/realtime/calls/rtc_1/hangup"
+    dated = provider("azure", base_url="https://acme.openai.azure.com", api_version="2024-10-21")
+    assert dated.offer("mine", "v=0", b"{}") is None and dated.client_secret("mine", b"{}") is None
+    assert provider("anthropic").offer("m", "v=0", b"{}") is None

@@ -224,7 +224,19 @@ async def test_signs_of_life() -> None:
         assert server.heard == []
 
 
-@pytest.mark.parametrize("query", ["rate=7", "rate=x", "heartbeat=0", "audio=loud", "dialect=welsh", "token=nonsense"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "rate=7",
+        "rate=x",
+        "heartbeat=0",
+        "audio=loud",
+        "dialect=welsh",
+        "token=nonsense",
+        "call_id=rtc_1",
+        "intent=transcription",
+    ],
+)
 async def test_what_cannot_be(query: str) -> None:
     async with before_realtime() as (g, _):
         with pytest.raises(websockets.InvalidStatus) as e:

@@ -14,23 +14,20 @@ What it gives that is none of the above is one, too: a misspelled limit must not
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import logging
 import re
 from collections.abc import Callable, Mapping
-from pathlib import PurePath
-from types import TracebackType
 from typing import Any, Final
 
 from msgspec import Struct
 
 from switchboard.core.types import RequestHead
+from switchboard.policy.functions import function, where
 from switchboard.policy.threads import Full, Threads
 from switchboard.policy.user_id import is_user_id
 
 _SETTING: Final = "auth.validate"
-_IMPORT: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _PROFILE: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _MOST_NAMES: Final = 1000
 _log: Final = logging.getLogger("switchboard.auth")
@@ -80,26 +77,10 @@ class Unavailable(Struct, frozen=True):
 
 def load(name: str) -> Callable[[Asked], Any]:
     """The function that `name` ("package.module:function") says. Raises `ValueError` that names the setting and says what is wrong."""
-    if _IMPORT.fullmatch(name) is None:
-        raise ValueError(f'{_SETTING}: expected "package.module:function", not {name!r}')
-    module, _, path = name.partition(":")
     try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as e:
-        if e.name is not None and (module == e.name or module.startswith(e.name + ".")):
-            raise ValueError(f"{_SETTING}: there is no module {e.name!r} where Python looks for it") from e
-        raise ValueError(f"{_SETTING}: module {module!r} needs {e.name!r}, which is not installed") from e
-    except (Exception, SystemExit) as e:  # whatever a module does when it is imported
-        raise ValueError(f"{_SETTING}: module {module!r} cannot be imported ({_what(e)})") from e
-    for part in path.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise ValueError(f"{_SETTING}: there is no {path!r} in module {module!r}") from None
-    if not callable(found):
-        raise ValueError(f"{_SETTING}: {name!r} is no function")
-    function: Callable[[Asked], Any] = found
-    return function
+        return function(name)
+    except ValueError as e:
+        raise ValueError(f"{_SETTING}: {e}") from e
 
 
 class OwnCheck:
@@ -132,14 +113,14 @@ class OwnCheck:
         except TimeoutError as e:
             if limit.expired():
                 return self._unavailable(f"no answer within {self._timeout:g} s")
-            return self._denied(_what(e))
+            return self._denied(where(e))
         except asyncio.CancelledError as e:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return self._denied(_what(e))  # something inside was cancelled, and nobody cancelled us
+            return self._denied(where(e))  # something inside was cancelled, and nobody cancelled us
         except (Exception, SystemExit) as e:  # whatever somebody's function raises
-            return self._denied(_what(e))
+            return self._denied(where(e))
         verdict = _verdict(said)
         return self._denied(verdict) if isinstance(verdict, str) else verdict
 
@@ -160,16 +141,6 @@ def _is_async(function: Callable[[Asked], Any]) -> bool:
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
 
 
-def _what(e: BaseException) -> str:
-    """The kind of an exception and where it was raised. Not its text, which may hold what the function was given."""
-    trace: TracebackType | None = e.__traceback__
-    if trace is None:
-        return type(e).__name__
-    while trace.tb_next is not None:
-        trace = trace.tb_next
-    return f"{type(e).__name__} at {PurePath(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-
-
 def _verdict(said: Any) -> Identity | Denied | str:
     """What `said` means; a text says what is wrong with it."""
     if said is None or said is False:
@@ -181,7 +152,7 @@ def _verdict(said: Any) -> Identity | Denied | str:
     try:
         return _identity(said)
     except (Exception, SystemExit) as e:  # properties of somebody's object
-        return f"what it gave could not be read ({_what(e)})"
+        return f"what it gave could not be read ({where(e)})"
 
 
 def _identity(said: Any) -> Identity | str:

@@ -60,6 +60,9 @@ class AzureProvider(OpenAILike):
     def probe_path(self) -> str:
         return f"/models?api-version={self.row.api_version}" if self._dated else "/models"
 
+    def lets_in_clients(self, model: str) -> bool:
+        return not self._dated and super().lets_in_clients(model)
+
     def key_line(self, key: str) -> tuple[str, str]:
         return ("authorization", f"Bearer {key}") if self.row.key_style == "bearer" else ("api-key", key)
 

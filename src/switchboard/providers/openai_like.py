@@ -96,8 +96,12 @@ class OpenAILike(HttpProvider):
         address = f"{url}{joint}{parameter}={quote(said, safe='')}"
         return SocketCall(address, head, self.row.realtime_shape, self.timeouts.connect)
 
+    def lets_in_clients(self, model: str) -> bool:
+        """Whether clients may converse with `model` without this server between: with secrets for them, over WebRTC."""
+        return self.row.realtime_shape == "ga" and self.serves(Operation.CONVERSE, model)
+
     def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
-        if self.row.realtime_shape != "ga" or not self.serves(Operation.CONVERSE, model):
+        if not self.lets_in_clients(model):
             return None
         boundary = b"switchboard-" + token_hex(16).encode()
         form = FormWriter(boundary)
@@ -114,7 +118,7 @@ class OpenAILike(HttpProvider):
         return self._call(b"POST", path.encode(), b"", b"")
 
     def client_secret(self, model: str, body: bytes) -> Call | None:
-        if self.row.realtime_shape != "ga" or not self.serves(Operation.CONVERSE, model):
+        if not self.lets_in_clients(model):
             return None
         return self._call(b"POST", (self.endpoint.path + "/realtime/client_secrets").encode(), body, b"")
 

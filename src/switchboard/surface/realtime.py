@@ -25,6 +25,11 @@ PATHS: Final = {
 }
 _KEY: Final = "openai-insecure-api-key."
 _BETA: Final = "openai-beta.realtime-v1"
+#: What the service takes in a query and this server does not, and what to do in its place.
+_ELSEWHERE: Final = {
+    "call_id": "calls are joined by this server itself; POST /v1/realtime/calls begins one.",
+    "intent": "ask for a session that writes down with session.update and the type transcription.",
+}
 _RATES: Final = (8_000, 48_000)
 _BEATS: Final = (1, 3600)
 
@@ -51,6 +56,9 @@ def read(head: RequestHead, path: str, offered: tuple[str, ...]) -> Asked:
             shape = {"ga": Shape.GA, "beta": Shape.BETA}[said("dialect")]
         except KeyError:
             raise Problem("INVALID_REQUEST", "dialect: it is ga or beta.", param="dialect") from None
+    for name, text in _ELSEWHERE.items():
+        if said(name):
+            raise Problem("INVALID_REQUEST", f"{name}: {text}", param=name)
     if said("audio") not in ("", "binary", "base64"):
         raise Problem("INVALID_REQUEST", "audio: it is binary or base64.", param="audio")
     return Asked(

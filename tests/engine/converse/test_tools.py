@@ -59,11 +59,7 @@ def one(function: Callable[..., Any], seconds: float = 5.0) -> ServerTools:
 
 
 async def run(function: Callable[..., Any], arguments: str = "{}", seconds: float = 5.0) -> str:
-    server = one(function, seconds)
-    try:
-        return await server.run("it", arguments)
-    finally:
-        server.close()
+    return await one(function, seconds).run("it", arguments)
 
 
 async def said(function: Callable[..., Any], arguments: str = "{}", seconds: float = 5.0) -> Any:
@@ -296,7 +292,6 @@ async def test_functions_that_hang_keep_few_threads(monkeypatch: pytest.MonkeyPa
         assert await server.run("quick", "") == "quick"
     finally:
         release.set()
-        server.close()
     assert json.loads(await server.run("hang", "")) == {"error": "The tool is busy. Try again later."}
 
 
@@ -384,14 +379,13 @@ async def test_they_are_loaded_by_name(modules: Path) -> None:
     assert server.described()[0]["description"] == "Find it."
     assert await server.run("find", '{"place": {"name": "x"}, "most": 2}') == '["x","x"]'
     assert await server.run("light", '{"on": true}') == "on"
-    server.close()
 
 
 BAD = {
-    "": "write",
-    "own_tools": "write",
-    "own_tools.home:": "write",
-    "own_tools.home:find()": "write",
+    "": 'expected "package.module:function"',
+    "own_tools": 'expected "package.module:function"',
+    "own_tools.home:": 'expected "package.module:function"',
+    "own_tools.home:find()": 'expected "package.module:function"',
     "no_such_package.tools:find": "install it",
     "own_tools.nowhere:find": "no module 'own_tools.nowhere'",
     "own_broken:f": "ZeroDivisionError",

@@ -73,7 +73,7 @@ class Entrance:
             self._waiting.when(found, lambda caller: who(caller, None))
 
         def redeemed(found: Ticket | None) -> None:
-            if found is not None:
+            if found is not None and self._stands(found.caller):
                 who(found.caller, found)
             elif self._kit.gate.identity.closed or ticket.startswith(tickets.SESSION):
                 raise Problem("UNAUTHORIZED", "The token is not valid, was used, or has expired.", headers=CHALLENGE)
@@ -88,6 +88,10 @@ class Entrance:
     async def _redeem(self, ticket: str) -> Ticket | None:
         voice = self._kit.voice
         return None if voice is None else await voice.redeem(ticket.encode(), self._kit.gate.profile.name)
+
+    def _stands(self, caller: Caller) -> bool:
+        """Whether the key by which a ticket was got is still one; of API keys, the store knows."""
+        return caller.kind != "access_key" or self._kit.gate.identity.access.by_id(caller.id) is not None
 
     def place(self, caller: Caller, peer: str, model: str, ticket: Ticket | None) -> None:
         """Is there room, and who answers as `model` ("": what the ticket or the profile says)? Raises what is wrong at once."""

@@ -8,7 +8,6 @@ that it may wait for a database.
 from __future__ import annotations
 
 import asyncio
-import importlib
 import inspect
 import json
 import logging
@@ -23,6 +22,7 @@ from pydantic.fields import FieldInfo
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import to_json
 
+from switchboard.policy.functions import function
 from switchboard.policy.threads import Full, Threads
 
 MAX_OUTPUT: Final = 1 << 16  # bytes of UTF-8
@@ -31,7 +31,6 @@ _THREADS: Final = 8
 _WAITING: Final = 64
 _MOST_FAULTS: Final = 5  # that the model is told of at once
 _LONGEST_FAULT: Final = 2000  # characters
-_IMPORT: Final = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*")
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")  # what the Realtime interface takes
 _log: Final = logging.getLogger("switchboard.tools")
 
@@ -146,10 +145,6 @@ class ServerTools:
         except (Exception, SystemExit) as e:  # whatever somebody's function raises
             return self._failed(name, e)
 
-    def close(self) -> None:
-        """Call nothing any more; threads end when they are idle."""
-        self._threads.close()
-
     async def _said(self, tool: ServerTool, args: list[Any], values: dict[str, Any]) -> Any:
         """What the function gives."""
         if _is_any(tool.function, inspect.iscoroutinefunction):
@@ -168,41 +163,18 @@ def load(names: Sequence[str], seconds: float = 10.0) -> ServerTools:
     the entry and says what to do."""
     tools: dict[str, ServerTool] = {}
     for entry in names:
-        function = _import(entry)
+        try:
+            found = function(entry)
+        except ValueError as e:
+            raise ValueError(f"{entry!r}: {e}") from e
         name = re.split("[.:]", entry)[-1]
         if name in tools:
             raise ValueError(f"{entry!r}: there is a tool {name!r} already; give one of the two functions another name")
         try:
-            tools[name] = ServerTool.of(function, name)
+            tools[name] = ServerTool.of(found, name)
         except ValueError as e:
             raise ValueError(f"{entry!r}: {e}") from e
     return ServerTools(list(tools.values()), seconds)
-
-
-def _import(entry: str) -> Callable[..., Any]:
-    """The function that `entry` says."""
-    if _IMPORT.fullmatch(entry) is None:
-        raise ValueError(f'{entry!r}: write "package.module:function"')
-    module, _, path = entry.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-    except ModuleNotFoundError as e:
-        if e.name is not None and (module == e.name or module.startswith(e.name + ".")):
-            raise ValueError(
-                f"{entry!r}: there is no module {e.name!r} where Python looks for it; install it, or add its folder to PYTHONPATH"
-            ) from e
-        raise ValueError(f"{entry!r}: module {module!r} needs {e.name!r}, which is not installed; install it") from e
-    except (Exception, SystemExit) as e:  # whatever a module does when it is imported
-        raise ValueError(f"{entry!r}: module {module!r} cannot be imported ({_what(e)}); mend it") from e
-    for part in path.split("."):
-        try:
-            found = getattr(found, part)
-        except AttributeError:
-            raise ValueError(f"{entry!r}: there is no {path!r} in module {module!r}; name a function of it") from None
-    if not callable(found):
-        raise ValueError(f"{entry!r} is no function; name one")
-    function: Callable[..., Any] = found
-    return function
 
 
 class _Schema(GenerateJsonSchema):

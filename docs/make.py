@@ -58,7 +58,7 @@ def settings_page() -> str:
     own = "\n".join(_rows(("providers", "NAME"), ProviderSettings))
     return f"""# Settings
 
-Made from `src/switchboard/config/tree.py` by `make docs`.
+Made from `src/switchboard/config/tree/` by `make docs`.
 
 A flag (`--host`, `--port`) wins over the environment, the environment over the settings file, the file over the default. The file
 is `switchboard.yaml`, `switchboard.yml` or `switchboard.toml` in the directory that the server is started in, or what `--config` or

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from starlette.exceptions import HTTPException
 
 from switchboard import __version__
 from switchboard.app import voice
-from switchboard.app.realtime_metrics import tell_conversations
+from switchboard.app.metrics import tell_conversations, tell_process, tell_storage
 from switchboard.app.runtime import Parts, Runtime, build, secrets_of
 from switchboard.app.storage import Storage
 from switchboard.config.check import provider_type
@@ -124,54 +123,11 @@ class Application:
         self.ordinary = self._ordinary()
         self.asgi = AsgiShell(self.switch, self.ordinary)
         self.door = SpliceDoor(self.switch, _front_limits(settings), Sockets())
-        self._tell_metrics()
+        tell_process(self.metrics, self.registry, self._pools, self.targets, self.reloads)
         tell_conversations(self.metrics, self.talks)
         if storage is not None:
-            self._watch(storage)
+            tell_storage(self.metrics, storage)
         self.registry.every_tick(self._tick)
-
-    def _tell_metrics(self) -> None:
-        """Tell what is open, how targets do, and of reloads."""
-        self.metrics.watch("switchboard_requests_open", "Requests under way.", lambda: len(self.registry.open))
-        self.metrics.watch(
-            "switchboard_upstream_connections",
-            "Connections to providers, idle ones included.",
-            lambda: sum(p.open for p in self._pools.values()),
-        )
-        self.metrics.family(
-            CounterMetricFamily,
-            "switchboard_attempts",
-            "Calls to providers, by what became of them.",
-            ("provider", "model", "result"),
-            self.targets.attempts,
-        )
-        self.metrics.family(
-            GaugeMetricFamily,
-            "switchboard_target_open",
-            "Whether a target is left alone after failures in a row.",
-            ("provider", "model"),
-            self.targets.open_circuits,
-        )
-        self.metrics.family(
-            CounterMetricFamily,
-            "switchboard_reloads",
-            "Times that the settings were read anew.",
-            ("result",),
-            lambda: [((result,), float(n)) for result, n in self.reloads.items()],
-        )
-
-    def _watch(self, storage: Storage) -> None:
-        """Tell how it stands with what is kept."""
-        watch, writer = self.metrics.watch, storage.writer
-        watch("switchboard_usage_rows_waiting", "Records of usage that are not written yet.", lambda: writer.waiting)
-        watch("switchboard_usage_rows_lost", "Records of usage that could not be kept.", lambda: writer.lost)
-        watch(
-            "switchboard_conversations_lost",
-            "Questions and answers that could not be kept.",
-            lambda: storage.keeping.lost,
-        )
-        watch("switchboard_voice_sessions", "Voice sessions that are carried.", lambda: storage.voice.carried)
-        watch("switchboard_database_ready", "Whether the database can be used.", lambda: float(not storage.trouble))
 
     def _make_doors(self, settings: Settings) -> Doors:
         storage = self.storage

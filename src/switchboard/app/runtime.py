@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Final
 
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import Struct
 from msgspec.structs import replace
 
+from switchboard.app.policies import issuers_of, own_check, quotas_of, session_of
 from switchboard.app.storage import Storage
 from switchboard.config.check import identified, provider_type
-from switchboard.config.tree import Callers, Chat, ProfileSettings, ProviderSettings, Quota, RealtimeSettings, Settings
-from switchboard.core.counting import Allowance, Counters
+from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings
+from switchboard.core.counting import Counters
 from switchboard.core.ports import Provider, Surface, Transport
 from switchboard.core.types import Operation, Timeouts
-from switchboard.dialects.realtime import SessionFields
 from switchboard.engine.catalog import Catalog
 from switchboard.engine.conversations import Conversations
-from switchboard.engine.converse import HeldSession
-from switchboard.engine.converse.tools import load as load_tools
 from switchboard.engine.exchange import Kit, Limits
 from switchboard.engine.gate import Gate
 from switchboard.engine.identity import Doors, Identity
@@ -27,10 +25,7 @@ from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.net.address import Networks, is_loopback, split_host
 from switchboard.policy.authenticate import AccessKeys, digest
-from switchboard.policy.jwt import Issuer, by_iss, firebase
-from switchboard.policy.own_check import OwnCheck, load
 from switchboard.policy.profile import Default, Profile
-from switchboard.policy.quotas import Quotas
 from switchboard.policy.retirement import Retirements
 from switchboard.policy.routing import Entry, Routing
 from switchboard.providers import kinds
@@ -123,85 +118,6 @@ def build(settings: Settings, parts: Parts) -> Runtime:
     base = replace(routes("default", settings.chat), profiles=profiles, by_key=by_key, by_origin=by_origin)
     catalog = Catalog(providers.values(), routing.routes, retirements)
     return Runtime(settings, providers, base.kit.gate.profile, catalog, base, chat_paths, conversations)
-
-
-def quotas_of(name: str, settings: Settings, own: ProfileSettings | None = None) -> Quotas:
-    """What the callers of the profile `name` may use; it is `own` where it is not the top one."""
-    caller, everyone = allowance_of(settings.limits), settings.limits.everyone
-    if own is not None:
-        caller = allowance_of(own.limits).over(caller)
-        everyone = own.everyone or everyone
-    return Quotas(name, caller, allowance_of(everyone), allowance_of(settings.limits.address))
-
-
-def session_of(settings: Settings, own: ProfileSettings | None = None) -> HeldSession:
-    """What is held of conversations by voice. Raises `ValueError` for tools that cannot be had."""
-    said = (own.realtime if own is not None else None) or settings.realtime
-    return HeldSession(
-        session_fields(said),
-        load_tools(said.tools, said.tool_seconds),
-        frozenset(said.client_fields),
-        said.idle_seconds,
-        said.max_seconds,
-        said.renew_seconds if said.renew else None,
-        said.heartbeat_seconds,
-    )
-
-
-def session_fields(said: RealtimeSettings) -> SessionFields:
-    """What a section of the settings says of a session."""
-    scribe: dict[str, Any] = {"model": said.transcription_model}
-    if said.transcription_language is not None:
-        scribe["language"] = said.transcription_language
-    turns, noise = said.turn_detection, said.noise_reduction
-    return SessionFields(
-        instructions=_or_unset(said.instructions),
-        voice=_or_unset(said.voice),
-        input_format=_or_unset(said.input_format),
-        output_format=_or_unset(said.output_format),
-        transcription=scribe if said.transcription_model is not None else UNSET,
-        turn_detection=UNSET if turns is None else None if turns == "off" else turns,
-        noise_reduction=UNSET if noise is None else None if noise == "off" else {"type": noise},
-    )
-
-
-T = TypeVar("T")
-
-
-def _or_unset(value: T | None) -> T | UnsetType:
-    return UNSET if value is None else value
-
-
-def issuers_of(callers: Callers) -> dict[str, Issuer]:
-    """The issuers of tokens that a section of the settings names, by `iss`. Raises `ValueError`."""
-    issuers = [
-        Issuer(
-            name=j.issuer,
-            issuer=j.issuer,
-            audiences=tuple(j.audience),
-            algorithms=tuple(j.algorithms),
-            secret=None if j.secret is None else j.secret.get_secret_value().encode(),
-            jwks_url=j.jwks_url or "",
-            user_claim=j.user_claim,
-            leeway=j.leeway,
-        )
-        for j in callers.jwt
-    ]
-    if callers.firebase_project is not None:
-        issuers.append(firebase(callers.firebase_project))
-    return by_iss(issuers)
-
-
-def own_check(callers: Callers) -> OwnCheck | None:
-    """The check of one's own that a section of the settings names. Raises `ValueError`."""
-    if callers.validate_with is None:
-        return None
-    return OwnCheck(load(callers.validate_with), timeout=callers.validate_seconds)
-
-
-def allowance_of(quota: Quota) -> Allowance:
-    """What a section of the settings allows."""
-    return Allowance(**{name: getattr(quota, name) for name in Allowance.__struct_fields__})
 
 
 def default_provider(settings: Settings) -> str:

@@ -46,6 +46,7 @@ class Talk:
 
     def __init__(self) -> None:
         self.log: list[Any] = []
+        self.quiet = True
         self.legs: list[Leg] = []
         self.line = Line(self.dial, self, mended=True)
 
@@ -162,6 +163,28 @@ def test_a_new_session_is_there_before_the_old_one_is_left() -> None:
     talk.legs[0].sink.on_text(b"late")
     talk.legs[0].sink.on_close(1001, "", True)
     assert talk.log == ["open", "again"]
+
+
+def test_a_new_session_waits_for_a_pause() -> None:
+    talk = opened()
+    talk.line.renew()
+    talk.quiet = False
+    talk.legs[1].opens()
+    talk.line.send(b"to the old one")
+    talk.line.tick(now())
+    assert talk.legs[0].sent[-1] == b"to the old one" and talk.legs[1].sent == []
+    talk.quiet = True
+    talk.line.tick(now())
+    assert talk.log == ["open", "again"] and talk.legs[0].closed == (1001, "")
+
+
+def test_a_new_session_is_there_when_the_old_one_breaks_off() -> None:
+    talk = opened()
+    talk.line.renew()
+    talk.quiet = False
+    talk.legs[1].opens()
+    talk.legs[0].sink.on_close(1001, "", True)
+    assert talk.log == ["open", "dropped", "again"] and len(talk.legs) == 2
 
 
 def test_the_old_one_stays_where_no_new_one_can_be_had() -> None:

@@ -233,3 +233,19 @@ def test_order_is_kept_and_no_event_is_lost(random: Random, room: int, sound_byt
     assert line.sent == [g for g in given if g in line.sent]
     lost = [f for f, _ in given if f not in {s for s, _ in line.sent}]
     assert set(lost) <= sounds and len(lost) == outbox.dropped and line.late == 0
+
+
+def test_sound_that_nobody_wants_any_more() -> None:
+    """The user broke in: events stay, in their order."""
+    line = Line(1)
+    box = line.outbox = Outbox(line)
+    box.event(b"begun")
+    for n in range(5):
+        box.sound(b"sound %d" % n)
+        box.event(b"word %d" % n)
+    box.stale()
+    box.event(b"cancelled")
+    while line.full:
+        line.drain()
+    assert [data for data, _ in line.sent] == [b"begun", *(b"word %d" % n for n in range(5)), b"cancelled"]
+    assert box.dropped == 5

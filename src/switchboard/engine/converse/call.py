@@ -169,6 +169,11 @@ class Call:
 
     # ---- the provider
 
+    @property
+    def quiet(self) -> bool:
+        """See `Listener`: it is the call that is talked in, and not this line."""
+        return True
+
     def line_open(self, *, again: bool) -> list[bytes]:
         """See `Listener`. The session was told with the offer."""
         if not again:
@@ -207,6 +212,9 @@ class Call:
 
     def sound_to_client(self, frame: bytes, *, binary: bool) -> None:
         """See `Ends`: it hears the provider itself."""
+
+    def sound_is_stale(self) -> None:
+        """See `Ends`: it has all of it."""
 
     def to_provider(self, frame: bytes, *, sound: bool = False) -> None:
         """See `Ends`."""

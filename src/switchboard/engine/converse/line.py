@@ -37,6 +37,10 @@ class Closed(Struct, frozen=True):
 class Listener(Protocol):
     """Who talks over a line."""
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nobody says anything, so that nothing is lost when another session takes over."""
+
     def line_open(self, *, again: bool) -> list[bytes]:
         """There is a provider; `again`: a further session, which knows nothing yet. Gives what it is told before anything else."""
 
@@ -67,7 +71,7 @@ class Line:
         self._listener = listener
         self._mended = mended
         self._leg: _Leg | None = None  # that is talked over
-        self._next: _Leg | None = None  # that is being opened
+        self._next: _Leg | None = None  # that is being opened, or is open and waits for its time
         self._closed: Closed | None = None  # how the one before ended
         self._again_at: float | None = None
         self._attempt = 0
@@ -143,11 +147,17 @@ class Line:
         if self._again_at is not None and at >= self._again_at:
             self._again_at = None
             self.open()
+        elif self._next is not None and self._next.socket is not None and self._listener.quiet:
+            self._take(self._next)
 
     # ---- what legs tell
 
     def opened(self, leg: _Leg) -> None:
-        """A session is there: from now on it is the one."""
+        """A session is there: from now on it is the one, as soon as nobody is in the middle of something."""
+        if self._leg is None or self._listener.quiet:
+            self._take(leg)
+
+    def _take(self, leg: _Leg) -> None:
         again = self.since > 0
         before, self._leg, self._next = self._leg, leg, None
         if before is not None:
@@ -194,8 +204,12 @@ class Line:
                 return
             self._attempt = 0
             self._listener.line_dropped()
-        if not self._over and self._next is None and self._leg is None:
+        if self._over or self._leg is not None:
+            return
+        if self._next is None:
             self._try_again()
+        elif self._next.socket is not None:
+            self._take(self._next)
 
     def _may_mend(self, closed: Closed) -> bool:
         if not self._mended or closed.code not in _MENDED:

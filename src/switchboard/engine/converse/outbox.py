@@ -7,7 +7,8 @@ from typing import Final
 
 from switchboard.core.sockets import Socket
 
-SOUND_BYTES: Final = 512 << 10
+#: About a minute: models speak faster than one listens, so that what waits is not late yet.
+SOUND_BYTES: Final = 4 << 20
 OTHER_BYTES: Final = 4 << 20
 
 
@@ -88,6 +89,12 @@ class Outbox:
         finally:
             self._draining = False
         self._waits = self._full
+
+    def stale(self) -> None:
+        """The sound that waits is not wanted any more."""
+        self.dropped += len(self._sounds)
+        self._sounds.clear()
+        self._sounds_size = 0
 
     def last(self) -> None:
         """The socket is about to be closed: the events that wait go out whether it is full or not, sound does not."""

@@ -172,6 +172,11 @@ class Relay:
             frames += talk.configured(admission.ticket.fields)
         return frames
 
+    @property
+    def quiet(self) -> bool:
+        """See `Listener`."""
+        return self._talk is None or self._talk.quiet
+
     # ---- from the client
 
     def on_open(self, socket: Socket) -> None:
@@ -239,6 +244,11 @@ class Relay:
         stats = self._hub.stats
         stats.frames_out += 1
         stats.bytes_out += len(frame)
+
+    def sound_is_stale(self) -> None:
+        """See `Ends`."""
+        if self._outbox is not None:
+            self._outbox.stale()
 
     def to_provider(self, frame: bytes, *, sound: bool = False) -> None:
         """See `Ends`."""

@@ -62,6 +62,9 @@ class Ends(Protocol):
     def sound_to_client(self, frame: bytes, *, binary: bool) -> None:
         """Send sound, as an event or by itself."""
 
+    def sound_is_stale(self) -> None:
+        """The user broke in: what waits of the sound is not to be heard any more."""
+
     def to_provider(self, frame: bytes, *, sound: bool = False) -> None:
         """Send an event."""
 
@@ -326,6 +329,7 @@ class Talk:
         response = event.get("response")
         if isinstance(response, dict) and response.get("status") == "cancelled":
             self._stats.interruptions += 1
+            self._ends.sound_is_stale()
         self._ends.answered(usage_of(event), self._response_began or now())
 
     def _on_text(self, _event: JsonObject) -> None:

@@ -40,7 +40,7 @@ from switchboard.net.control import Control, Siblings
 from switchboard.net.dial import TcpDialer
 from switchboard.net.front import FrontLimits
 from switchboard.net.http import UpstreamPool
-from switchboard.net.websocket import Sockets
+from switchboard.net.websocket import Sockets, Turn
 from switchboard.net.websocket.dialer import SocketDialer, SocketTimeouts
 from switchboard.net.worker import WorkerPool, WorkerTransport
 from switchboard.policy.authenticate import AccessKeys
@@ -112,7 +112,8 @@ class Application:
         self._prewarming: asyncio.TimerHandle | None = None
         self._studio = WorkerTransport(self.workers)
         self._pools: dict[str | None, UpstreamPool] = {}
-        self._upstream_sockets = Sockets()
+        turn = Turn()  # what comes together on one side goes out together on the other
+        self._upstream_sockets = Sockets(turn=turn)
         self._socket_dialer = SocketDialer(TcpDialer(self._environment, None), self._upstream_sockets)
         self.doors = self._make_doors(settings)
         self.reloads = {"ok": 0, "failed": 0}
@@ -122,7 +123,7 @@ class Application:
         self.switch = Switch(self.runtime.routes, self._hub)
         self.ordinary = self._ordinary()
         self.asgi = AsgiShell(self.switch, self.ordinary)
-        self.door = SpliceDoor(self.switch, _front_limits(settings), Sockets())
+        self.door = SpliceDoor(self.switch, _front_limits(settings), Sockets(turn=turn))
         tell_process(self.metrics, self.registry, self._pools, self.targets, self.reloads)
         tell_conversations(self.metrics, self.talks)
         if storage is not None:

@@ -34,7 +34,7 @@ class WebSocket(FrameReading):
 
     @property
     def waiting(self) -> int:
-        return self._transport.get_write_buffer_size()
+        return self._transport.get_write_buffer_size() + sum(map(len, self._gathered))
 
     @property
     def subprotocol(self) -> str | None:

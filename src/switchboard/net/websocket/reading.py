@@ -71,12 +71,16 @@ class FrameReading(SocketState):
     def _read(self, data: bytes, at: int) -> None:
         """Take the frames of `data` from `at` on; what is left of it is kept."""
         self._parsing = True
+        turn = self._turn
+        outer, turn.on = turn.on, True
         try:
             self._read_frames(data, at)
         except Exception as e:
             self._failed(e)
         finally:
             self._parsing = False
+            if not outer:
+                turn.end()
 
     def _failed(self, error: Exception) -> None:
         if isinstance(error, Violation):

@@ -6,13 +6,16 @@ from switchboard.core.sockets import RESTARTING
 from switchboard.net.websocket.connection import WebSocket
 from switchboard.net.websocket.limits import SocketLimits
 from switchboard.net.websocket.masking import Keys
+from switchboard.net.websocket.turn import Turn
 
 
 class Sockets:
-    """Open WebSockets that are held to the same `limits` (which may be replaced, for those that are opened later)."""
+    """Open WebSockets that are held to the same `limits` (which may be replaced, for those that are opened later). `turn` is shared with
+    those that they pass messages on to."""
 
-    def __init__(self, limits: SocketLimits | None = None) -> None:
+    def __init__(self, limits: SocketLimits | None = None, turn: Turn | None = None) -> None:
         self.limits = limits or SocketLimits()
+        self.turn = turn or Turn()
         self._open: set[WebSocket] = set()
         self.keys = Keys()
 

@@ -12,6 +12,7 @@ from switchboard.core.sockets import VANISHED, SocketSink
 from switchboard.net.websocket.frames import CLOSE, FIN, close_payload, head
 from switchboard.net.websocket.limits import SocketLimits
 from switchboard.net.websocket.masking import Keys, mask
+from switchboard.net.websocket.turn import Turn
 
 # where a socket stands
 OPEN: Final = 0
@@ -32,6 +33,10 @@ class Owner(Protocol):
     def keys(self) -> Keys:
         """Where masking keys come from."""
 
+    @property
+    def turn(self) -> Turn:
+        """The turn of reading that what is sent belongs to."""
+
     def add(self, socket: Any) -> None:
         """`socket` is open."""
 
@@ -48,6 +53,7 @@ class SocketState(asyncio.Protocol):
         "_controls",
         "_controls_since",
         "_full",
+        "_gathered",
         "_keys",
         "_limits",
         "_lost",
@@ -68,6 +74,7 @@ class SocketState(asyncio.Protocol):
         "_subprotocol",
         "_theirs",
         "_transport",
+        "_turn",
         "_unread",
         "_write",
         "client",
@@ -94,6 +101,8 @@ class SocketState(asyncio.Protocol):
         limits = self._limits = owner.limits
         self._most = limits.message if max_message is None else max_message
         self._keys = owner.keys
+        self._turn = owner.turn
+        self._gathered: list[bytes] = []
         self._theirs = 0 if client else 0x80  # the mask bit of frames that come
         self._state = OPEN
         self._buffer = bytearray()  # a frame that is not whole yet
@@ -123,14 +132,37 @@ class SocketState(asyncio.Protocol):
 
     def _send(self, first: int, data: bytes) -> None:
         size = len(data)
+        frame = b""  # of a large one, neither is copied
         if self.client:
             key = self._keys.next()
-            self._write(head(first, size, 0x80) + key + mask(data, key))
+            frame = head(first, size, 0x80) + key + mask(data, key)
         elif size < _LARGE:
-            self._write(head(first, size) + data)
+            frame = head(first, size) + data
+        if self._turn.on and frame and not first & CLOSE:  # the bit that all control frames have
+            if not self._gathered:
+                self._turn.wait(self)
+            self._gathered.append(frame)
+            return
+        if self._gathered:
+            self.flush()
+        if frame:
+            self._write(frame)
         else:
             self._transport.writelines([head(first, size), data])
-        if self._full and self._transport.get_write_buffer_size() > self._limits.unsent:
+        if self._full:
+            self._bound()
+
+    def flush(self) -> None:
+        """Send what was gathered in a turn of reading."""
+        gathered, self._gathered = self._gathered, []
+        if gathered and self._state != OVER:
+            self._transport.writelines(gathered)
+            if self._full:
+                self._bound()
+
+    def _bound(self) -> None:
+        """Give up a socket that too much waits for."""
+        if self._transport.get_write_buffer_size() > self._limits.unsent:
             self._tell_close(VANISHED, "the other side does not read", False)
             self._end()
             self._transport.abort()

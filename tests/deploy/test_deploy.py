@@ -66,7 +66,10 @@ def names(query: str) -> set[str]:
 async def told(folder: Path) -> dict[str, set[str]]:
     """The labels of every series' name that a server tells after it has answered, failed and refused, and conversed with somebody
     who said what cannot be translated."""
-    settings = {"chat": {"provider": "offline"}, "realtime": {"provider": "openai", "client_fields": ["temperature"]}}
+    settings: dict[str, Any] = {
+        "chat": {"provider": "offline"},
+        "realtime": {"provider": "openai", "client_fields": ["temperature"]},
+    }
     async with before_realtime(data=folder, **settings) as (g, _):
         await g.ask("/api/chat", chat("a b"))
         await g.ask("/api/chat", chat(model="error-500"))

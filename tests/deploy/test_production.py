@@ -8,97 +8,23 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import ssl
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 import yaml
 
 from support.postgres import postgres_server
-from support.process import BIN, ROOT, program
+from support.process import BIN, program
+from support.production import PAGE, blocks, curl, free_port, nginx, port_of
 from support.redis_server import redis_server
 from switchboard.net.script import Again, Request, ScriptServer, answer
 
 pytestmark = pytest.mark.anyio
 
-PAGE = (ROOT / "docs" / "production.md").read_text()
-HOST = "ai.example.com"
 WHOLE = {"choices": [{"index": 0, "message": {"role": "assistant", "content": "Hello you."}, "finish_reason": "stop"}]}
-
-
-def blocks(language: str) -> list[str]:
-    """The code of the page in one language."""
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.S)
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-@contextmanager
-def nginx(folder: Path, port: int, behind: int) -> Iterator[ssl.SSLContext]:
-    """The page's nginx on `port`, before the server on the port `behind`."""
-    authority = trustme.CA()
-    certificate = authority.issue_cert(HOST)
-    certificate.private_key_pem.write_to_path(folder / "tls.key")
-    for blob in certificate.cert_chain_pems:
-        blob.write_to_path(folder / "tls.pem", append=True)
-    (site,) = blocks("nginx")
-    changes = {
-        "listen 443 ssl": f"listen 127.0.0.1:{port} ssl",
-        "/etc/ssl/ai.example.com.pem": str(folder / "tls.pem"),
-        "/etc/ssl/ai.example.com.key": str(folder / "tls.key"),
-        "http://127.0.0.1:8000": f"http://127.0.0.1:{behind}",
-    }
-    for before, after in changes.items():
-        assert before in site
-        site = site.replace(before, after)
-    temporary = "".join(f"{n}_temp_path {folder}/{n};\n" for n in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
-    (folder / "nginx.conf").write_text(
-        f"daemon off;\npid {folder}/nginx.pid;\nerror_log stderr;\nevents {{}}\nhttp {{\naccess_log off;\n{temporary}{site}}}\n"
-    )
-    command = [
-        "nginx",
-        "-p",
-        str(folder),
-        "-c",
-        str(folder / "nginx.conf"),
-        "-g",
-        "user root;" if os.geteuid() == 0 else "",
-    ]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    try:
-        yield context
-    finally:
-        process.terminate()
-        process.wait(5)
-
-
-async def curl(port: int, trust: ssl.SSLContext, line: str, key: str) -> tuple[int, Any]:
-    """Do what a line of the page says, with `key`; status and JSON."""
-    words = shlex.split(line.replace("\\\n", " ").replace("$KEY", key))
-    url = next(w for w in words if w.startswith("https://"))
-    lines = [words[i + 1] for i, w in enumerate(words) if w == "-H"]
-    body = words[words.index("-d") + 1].encode() if "-d" in words else b""
-    head = f"{'POST' if body else 'GET'} {url.removeprefix(f'https://{HOST}')} HTTP/1.1\r\nhost: {HOST}\r\nconnection: close\r\n"
-    head += "".join(f"{x}\r\n" for x in lines) + (f"content-length: {len(body)}\r\n" if body else "")
-    async with asyncio.timeout(10):
-        reader, writer = await asyncio.open_connection("127.0.0.1", port, ssl=trust, server_hostname=HOST)
-        writer.write(head.encode() + b"\r\n" + body)
-        raw = await reader.read()
-        writer.close()
-    first, _, rest = raw.partition(b"\r\n\r\n")
-    return int(first.split()[1]), json.loads(rest[rest.index(b"{") : rest.rindex(b"}") + 1])
 
 
 def test_every_setting_of_the_page_is_right(tmp_path: Path) -> None:
@@ -147,9 +73,8 @@ async def test_the_page_as_it_stands(tmp_path: Path) -> None:
             command = (BIN / "switchboard", "serve", "--port", "0")
             with program(*command, environment=environment, cwd=tmp_path) as p:
                 p.wait_for(r"page +https://ai\.example\.com/")
-                (running,) = (tmp_path / "data" / "run").glob("*.json")
                 port = free_port()
-                with nginx(tmp_path, port, json.loads(running.read_text())["port"]) as trust:
+                with nginx(tmp_path, port, await port_of(tmp_path / "data")) as trust:
                     await _follow(port, trust, keys, up)
                 assert "shop" in await run("switchboard usage --by profile")
 

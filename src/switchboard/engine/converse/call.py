@@ -114,7 +114,7 @@ class Call:
         connected = await voice.connect(gate, caller, self._envelope.peer, name, "", seconds=seconds)
         ticket = await voice.redeem(connected.token.encode(), gate.profile.name)
         if ticket is None:
-            raise Problem("STORAGE_UNAVAILABLE")
+            raise Problem("STORE_UNAVAILABLE")
         self._carried = name
         voice.carry(ticket, self)
         return replace(ticket, caller=caller)

@@ -259,7 +259,7 @@ class Provider(Protocol):
     def call(self, wire: str, model: str, body: bytes | Upload, lines: Lines) -> Call:
         """The HTTP call that carries `body`, in the dialect `wire`, for `model`; `lines` are header lines to send along."""
 
-    def another_key(self, call: Call, tried: int) -> bool:
+    def another_key(self, call: Call | SocketCall, tried: int) -> bool:
         """The key of `call` was refused: have the next one used. False where `tried` keys are all there are."""
 
     def socket(self, model: str) -> SocketCall | None:

@@ -92,7 +92,7 @@ class Identity:
         if self._issuers and jwt.looks_like_jwt(shown):
             return self._by_token(shown, head, peer)
         if shown:  # what follows can be guessed; what came before cannot, and may come from the same address
-            self._stopped(peer)
+            self.stopped(peer)
             found = self.access.find(shown, authorization)
             if found is not None:
                 return found
@@ -121,12 +121,17 @@ class Identity:
             return Caller(peer)
         raise self._refused(peer, "a wrong key" if shown else "")
 
-    def _stopped(self, peer: str) -> None:
+    def stopped(self, peer: str) -> None:
         """Raises `Problem` (429) where `peer` has tried too often."""
         wait = self._doors.failures.blocked(peer, now())
         if wait:
             text = "Too many wrong keys or tokens from this address; try again later."
             raise Problem("RATE_LIMITED", text, retry_after=str(ceil(wait)))
+
+    def failed(self, peer: str) -> None:
+        """What `peer` showed is not valid. Raises `Problem` (429) where that was too often."""
+        self.stopped(peer)
+        self._doors.failures.failed(peer, now())
 
     def _refused(self, peer: str, why: str, *, attempt: bool = True) -> Problem:
         """A 401; `why` is for the log, "" where nothing was shown, which is no `attempt`."""
@@ -136,8 +141,7 @@ class Identity:
             text = f"{'An' if only else 'A'} {what} is needed: Authorization: Bearer KEY."
             return Problem("UNAUTHORIZED", text, headers=CHALLENGE)
         if attempt:
-            self._stopped(peer)
-            self._doors.failures.failed(peer, now())
+            self.failed(peer)
         return Problem("UNAUTHORIZED", f"The {what} is not valid.", detail=why, headers=CHALLENGE)
 
     # ---- the ways

@@ -195,7 +195,7 @@ class HttpProvider:
     def probe(self) -> Call | None:
         return self._call(b"GET", (self.endpoint.path + self.probe_path()).encode(), b"", b"")
 
-    def another_key(self, call: Call, tried: int) -> bool:
+    def another_key(self, call: Call | SocketCall, tried: int) -> bool:
         if call.key == self._key:  # else another request has moved on already
             self._key = (self._key + 1) % len(self._heads)
         return tried < len(self._heads)

@@ -94,7 +94,7 @@ class OpenAILike(HttpProvider):
         lines |= {k.lower(): v for k, v in self.row.headers.items()}
         head = b"".join(f"{k}: {v}\r\n".encode("latin-1") for k, v in lines.items())
         address = f"{url}{joint}{parameter}={quote(said, safe='')}"
-        return SocketCall(address, head, self.row.realtime_shape, self.timeouts.connect)
+        return SocketCall(address, head, self.row.realtime_shape, self.timeouts.connect, self._key)
 
     def lets_in_clients(self, model: str) -> bool:
         """Whether clients may converse with `model` without this server between: with secrets for them, over WebRTC."""

@@ -75,6 +75,10 @@ class Tickets:
                 db.change(carry, (key(boot), key(carrier), lease, session))
             return _row(*rows[0]) if rows else None
 
+        known = "SELECT 1 FROM tickets WHERE hash = ? AND profile = ?"
+        # who only guesses keeps nobody from writing
+        if not await self._database.run(lambda db: db.rows(known, (digest, key(profile))), write=False):
+            return None
         return await self._database.run(work, write=True)
 
 

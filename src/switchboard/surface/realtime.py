@@ -70,6 +70,7 @@ def read(head: RequestHead, path: str, offered: tuple[str, ...]) -> Asked:
         subprotocol="realtime" if "realtime" in offered else next((o for o in offered if not o.startswith(_KEY)), None),
         ticket=ticket_of(head, path, said("token")),
         heartbeat=number("heartbeat", _BEATS) if said("heartbeat") else None,
+        documents=not path.startswith("/v1/"),
     )
 
 

@@ -47,6 +47,7 @@ class Talk:
     def __init__(self) -> None:
         self.log: list[Any] = []
         self.quiet = True
+        self.another = False  # key
         self.legs: list[Leg] = []
         self.line = Line(self.dial, self, mended=True)
 
@@ -66,6 +67,9 @@ class Talk:
 
     def line_closed(self, closed: Closed) -> None:
         self.log.append(closed)
+
+    def line_refused(self, error: UpstreamError) -> bool:
+        return self.another
 
     def line_failed(self, error: UpstreamError) -> None:
         self.log.append(error)
@@ -112,7 +116,8 @@ def test_a_session_that_breaks_off_goes_on_in_a_new_one() -> None:
     talk.legs[1].opens()
     assert talk.legs[1].sent == [b"update", b"what was said", b"meanwhile"]
     talk.legs[1].sink.on_text(b"hello again")
-    assert talk.log[-2:] == ["again", b"hello again"]
+    # whatever the old one was too slow for, the new one is not
+    assert talk.log[-3:] == ["again", "drain", b"hello again"]
 
 
 def test_an_end_that_was_meant_is_passed_on() -> None:
@@ -162,7 +167,7 @@ def test_a_new_session_is_there_before_the_old_one_is_left() -> None:
     assert talk.legs[1].sent[-1] == b"to the new one" and "dropped" not in talk.log
     talk.legs[0].sink.on_text(b"late")
     talk.legs[0].sink.on_close(1001, "", True)
-    assert talk.log == ["open", "again"]
+    assert talk.log == ["open", "again", "drain"]
 
 
 def test_a_new_session_waits_for_a_pause() -> None:
@@ -175,7 +180,7 @@ def test_a_new_session_waits_for_a_pause() -> None:
     assert talk.legs[0].sent[-1] == b"to the old one" and talk.legs[1].sent == []
     talk.quiet = True
     talk.line.tick(now())
-    assert talk.log == ["open", "again"] and talk.legs[0].closed == (1001, "")
+    assert talk.log == ["open", "again", "drain"] and talk.legs[0].closed == (1001, "")
 
 
 def test_a_new_session_is_there_when_the_old_one_breaks_off() -> None:
@@ -184,7 +189,7 @@ def test_a_new_session_is_there_when_the_old_one_breaks_off() -> None:
     talk.quiet = False
     talk.legs[1].opens()
     talk.legs[0].sink.on_close(1001, "", True)
-    assert talk.log == ["open", "dropped", "again"] and len(talk.legs) == 2
+    assert talk.log == ["open", "dropped", "again", "drain"] and len(talk.legs) == 2
 
 
 def test_the_old_one_stays_where_no_new_one_can_be_had() -> None:
@@ -193,6 +198,22 @@ def test_the_old_one_stays_where_no_new_one_can_be_had() -> None:
     talk.legs[1].sink.on_error(REFUSED)
     talk.line.send(b"still here")
     assert talk.legs[0].sent[-1] == b"still here" and talk.log == ["open"]
+    talk.line.renew()  # not at every tick
+    assert len(talk.legs) == 2
+    # and what was tried in vain does not count against mending
+    talk.legs[0].sink.on_close(1001, "", True)
+    assert talk.log == ["open", "dropped"] and len(talk.legs) == 3
+
+
+def test_another_key_is_tried() -> None:
+    talk = Talk()
+    talk.another = True
+    talk.line.open()
+    talk.legs[0].sink.on_error(REFUSED)
+    talk.another = False
+    assert talk.log == [] and len(talk.legs) == 2
+    talk.legs[1].opens()
+    assert talk.log == ["open"]
 
 
 def test_of_the_sound_that_waits_only_the_newest_is_kept() -> None:

@@ -94,8 +94,70 @@ def test_what_waits_outlives_the_provider_s_session() -> None:
     r.ask(create(), 0.0)
     r.begun({"id": "r1"})
     r.ask(create(metadata={"n": "2"}), 0.0)
-    assert r.lost() == "r1" and not r.busy
-    assert len(r.go_on(1.0)) == 1 and r.busy
+    assert r.lost(again=False) == "r1" and not r.busy
+    (sent,) = r.go_on(1.0)
+    assert json.loads(sent)["response"] == {"metadata": {"n": "2"}} and r.busy
+
+
+def test_what_was_lost_is_asked_for_again_as_it_was() -> None:
+    r = Responses()
+    r.ask(create(metadata={"n": "1"}), 0.0)
+    r.begun({"id": "r1"})
+    r.ask(create(metadata={"n": "2"}), 0.0)
+    assert r.lost(again=True) == "r1"
+    (sent,) = r.go_on(1.0)
+    assert json.loads(sent)["response"] == {"metadata": {"n": "1"}}
+    # one that was sent and never begun is asked for again in any case
+    assert r.lost(again=False) == ""
+    (sent,) = r.go_on(2.0)
+    assert json.loads(sent)["response"] == {"metadata": {"n": "1"}}
+
+
+def test_one_that_the_provider_began_by_itself_is_asked_for_again() -> None:
+    r = Responses()
+    r.begun({"id": "r1"})
+    r.lost(again=True)
+    assert [json.loads(f)["type"] for f in r.go_on(1.0)] == ["response.create"]
+
+
+def test_a_refusal_behind_the_provider_s_own_is_known() -> None:
+    """It tells of its own first, and then of what it refuses because of that."""
+    r = Responses()
+    (asked,) = r.ask(create(metadata={"n": "1"}), 0.0)
+    r.begun({"id": "own"})
+    assert r.refused({"code": ACTIVE, "event_id": ids([asked])[0]}, 0.0) == (True, [])
+    (again,) = r.done({"id": "own"}, 1.0)
+    assert json.loads(again)["response"] == {"metadata": {"n": "1"}}
+
+
+def test_an_error_of_something_else_takes_nothing_away() -> None:
+    r = Responses()
+    r.ask(create(), 0.0)
+    assert r.refused({"code": "invalid_value", "event_id": None}, 0.0) == (False, [])
+    assert r.ask(create(), 0.0) == []
+
+
+def test_who_cancels_wants_no_answer() -> None:
+    r = Responses()
+    r.ask(create(), 0.0)
+    r.begun({"id": "r1"})
+    r.ask(create(), 0.0)
+    r.cancelled()
+    assert r.done({"id": "r1", "status": "cancelled"}, 1.0) == []
+
+
+def test_no_more_than_so_many_run_beside() -> None:
+    r = Responses()
+    for n in range(MOST):
+        r.ask(create(conversation="none"), 0.0)
+        if n % 2:
+            r.begun({"id": f"aside{n}", "conversation_id": None})
+    with pytest.raises(RealtimeFrameError):
+        r.ask(create(conversation="none"), 0.0)
+    r.done({"id": "aside1"}, 0.0)
+    assert len(r.ask(create(conversation="none"), 0.0)) == 1
+    r.tick(PATIENCE + 1)
+    assert len(r.ask(create(conversation="none"), 0.0)) == 1
 
 
 @given(st.lists(st.sampled_from(["ask", "begun", "done", "refused", "crossed", "lost"]), max_size=60))
@@ -125,7 +187,7 @@ def test_never_two_at_once(steps: list[str]) -> None:
             sent, under_way = "", f"r{n}"
             r.begun({"id": under_way})
         elif step == "lost":
-            r.lost()
+            r.lost(again=False)
             under_way = sent = ""
             frames = r.go_on(0.0)
         if frames:

@@ -43,13 +43,14 @@ class SocketCall(Struct, frozen=True, gc=False):
     """One WebSocket to a provider, ready to be opened.
 
     `url` is its address, `head` are header lines, secrets included, so that it is never logged whole. `shape` is which of OpenAI's
-    Realtime interfaces is spoken there: "ga" or "beta".
+    Realtime interfaces is spoken there: "ga" or "beta". `key` says which of the provider's keys it carries.
     """
 
     url: str
     head: Lines
     shape: str = "ga"
     connect_timeout: float = 5.0
+    key: int = 0
 
     def __repr__(self) -> str:
         return f"<SocketCall {self.url.partition('?')[0]}>"

@@ -101,6 +101,10 @@ class Script:
         told = ((item, item.text) for item in self._conversation if item.size)
         return [Said(i.id, i.role, text, i.since, i.cut) for i, text in told if text and not text.isspace()]
 
+    def order(self) -> list[str]:
+        """The ids of all items of the conversation, in its order."""
+        return [item.id for item in self._conversation]
+
     # ---- items
 
     def _item_told(self, event: JsonObject, at: float) -> None:

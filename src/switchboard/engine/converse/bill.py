@@ -32,16 +32,23 @@ class Bill:
         """The conversation begins."""
         self._first = now() - self._began
 
-    def response(self, usage: Usage, began: float) -> None:
-        """A response that began at `began` (monotonic) is over."""
-        self._put(200, Outcome.COMPLETE, now() - began, None, usage, None)
+    def response(self, usage: Usage, began: float, model: str = "") -> None:
+        """A response that began at `began` (monotonic) is over; `model` is who made it, where it is another than the conversation's."""
+        self._put(200, Outcome.COMPLETE, now() - began, None, usage, None, model)
 
     def whole(self, status: int, why: Outcome, problem: Problem | None) -> None:
         """It is over."""
         self._put(status, why, now() - self._began, self._first, Usage(), problem)
 
     def _put(
-        self, status: int, why: Outcome, duration: float, first: float | None, usage: Usage, problem: Problem | None
+        self,
+        status: int,
+        why: Outcome,
+        duration: float,
+        first: float | None,
+        usage: Usage,
+        problem: Problem | None,
+        model: str = "",
     ) -> None:
         caller, target = self._entrance.caller, self._entrance.target
         self._kit.ledger.put(
@@ -57,7 +64,7 @@ class Bill:
                 "" if caller is None else caller.id,
                 "realtime",
                 "" if target is None else target.provider.name,
-                "" if target is None else target.model,
+                model or ("" if target is None else target.model),
                 usage,
                 True,
                 "" if problem is None else problem.code,

@@ -6,6 +6,7 @@ Source: OpenAI's Realtime interface, ``/realtime/calls`` and its WebSocket with 
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
 import secrets
@@ -17,8 +18,8 @@ from msgspec.structs import replace
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
-from switchboard.core.types import Caller, Envelope, Outcome, RequestHead, Usage
-from switchboard.dialects.realtime import JsonObject, Shape, dump_event
+from switchboard.core.types import Caller, Envelope, Headers, Outcome, RequestHead, Usage
+from switchboard.dialects.realtime import JsonObject, RealtimeFrameError, Shape, dump_event
 from switchboard.engine.converse.bill import Bill
 from switchboard.engine.converse.entrance import Admitted, Entrance
 from switchboard.engine.converse.held import HeldSession
@@ -30,6 +31,7 @@ from switchboard.engine.exchange import Kit
 from switchboard.engine.fetch import fetch
 from switchboard.engine.problems import problem_for
 from switchboard.engine.voice import EndReason, Ticket
+from switchboard.policy.routing import Target
 
 _log: Final = logging.getLogger("switchboard.relay")
 #: Seconds that a provider may take to answer an offer, and to end a call.
@@ -84,19 +86,30 @@ class Call:
         try:
             caller, given = await self._identified(head, ticket)
             offer = await read()
+            self._goes_on()
             fields: JsonObject = {}
             merge(fields, {} if given is None else given.fields)
             merge(fields, offer.session)
-            said = fields.get("model")
+            model = offer.session.get("model", "")
+            if not isinstance(model, str):
+                raise Problem("INVALID_REQUEST", "session.model: it is a text.", param="session.model")
             placed = await self._with_session(caller, given)
-            admitted = await self._placed(caller, said if isinstance(said, str) else "", placed)
+            self._goes_on()
+            admitted = await self._placed(caller, model, placed)
             sdp = await self._offered(admitted, offer.sdp, fields)
+            self._goes_on()
             await self._joined(admitted)
         except BaseException as e:
             problem = e if isinstance(e, Problem) else None
             self._end(problem, Outcome.REFUSED if problem is not None else Outcome.INTERNAL_ERROR)
+            self._hang_up()
             raise
         return Answer(sdp, self._id, self._carried)
+
+    def _goes_on(self) -> None:
+        """Raises `Problem` where the call is over before it began."""
+        if self._over:
+            raise self._problem or Problem("FORBIDDEN", "The session has ended.")
 
     # ---- the steps
 
@@ -121,7 +134,9 @@ class Call:
 
     async def _placed(self, caller: Caller, model: str, ticket: Ticket | None) -> Admitted:
         self._step = asyncio.get_running_loop().create_future()
-        self._entrance.place(caller, self._envelope.peer, model, ticket)
+        if caller.models is not None:
+            self._session = replace(self._session, bound=True)
+        self._entrance.place(caller, self._envelope.peer, model, ticket, documents=False)
         admitted: Admitted = await self._step
         return admitted
 
@@ -137,12 +152,27 @@ class Call:
     async def _offered(self, admitted: Admitted, sdp: str, fields: JsonObject) -> bytes:
         """Pass the offer on; the provider's answer."""
         target = admitted.target
-        session = dump_event(self._session.whole(fields, target.model))
-        call = target.provider.offer(target.model, sdp, session)
-        if call is None:
-            raise Problem("INVALID_REQUEST", f"{target.provider.title} does not converse over WebRTC.")
+        provider = target.provider
         try:
-            status, headers, body = await fetch(target.provider.transport, call, timeout=_PATIENCE, limit=_LARGEST)
+            session = dump_event(self._session.whole(fields, target.model))
+        except RealtimeFrameError as e:
+            raise Problem("INVALID_REQUEST", f"session: {e}", param="session") from None
+        for tried in itertools.count(1):
+            call = provider.offer(target.model, sdp, session)
+            if call is None:
+                raise Problem("INVALID_REQUEST", f"{provider.title} does not converse over WebRTC.")
+            try:
+                status, headers, body = await fetch(provider.transport, call, timeout=_PATIENCE, limit=_LARGEST)
+            except UpstreamError as e:
+                self._kit.targets.failed(target, e, now())
+                raise problem_for(e, provider) from None
+            if status != 401 or not provider.another_key(call, tried):
+                break
+        return self._named(target, status, headers, body)
+
+    def _named(self, target: Target, status: int, headers: Headers, body: bytes) -> bytes:
+        """The provider's answer, once it is known to be one, and which call it is about."""
+        try:
             if not 200 <= status < 300:
                 raise UpstreamError(Fault.STATUS, body[:500].decode("utf-8", "replace"), status=status)
             found = headers.get(b"location", b"").decode("latin-1").partition("?")[0].rstrip("/").rpartition("/")[2]
@@ -195,6 +225,10 @@ class Call:
         """See `Listener`: the call is over, or nobody can look after it any more."""
         self._end(None, Outcome.COMPLETE)
 
+    def line_refused(self, error: UpstreamError) -> bool:
+        """See `Listener`: the key was good for the offer."""
+        return False
+
     def line_failed(self, error: UpstreamError) -> None:
         """See `Listener`. Whatever the provider says of it: the offer was good."""
         self._failed(Problem("PROVIDER_UNREACHABLE", "The call could not be joined.", detail=str(error)))
@@ -221,10 +255,10 @@ class Call:
         if self._line is not None:
             self._line.send(frame, sound=sound)
 
-    def answered(self, usage: Usage | None, began: float) -> None:
+    def answered(self, usage: Usage, began: float, model: str = "") -> None:
         """See `Ends`."""
-        if usage is not None and self._admission is not None:
-            self._bill.response(usage, began)
+        self._bill.response(usage, began, model)
+        if self._admission is not None:
             self._admission.meter.used(usage)
 
     def broken(self, problem: Problem) -> None:
@@ -251,15 +285,16 @@ class Call:
         if self._over:
             return
         self._over = True
+        self._problem = problem
         self._failed(problem or Problem("SERVER_RESTARTING"))
         begun = self._line is not None and self._line.since > 0
         if self._line is not None:
             self._line.close()
+        if self._admission is not None:
+            self._admission.meter.close()
         if self._talk is not None:
             self._talk.close()
         self._entrance.leave()
-        if self._admission is not None:
-            self._admission.meter.close()
         if self._carried and self._kit.voice is not None:
             self._kit.voice.release(self._carried, self, reason)
         stats = self._hub.stats
@@ -267,12 +302,17 @@ class Call:
             stats.open -= 1
             stats.seconds += now() - self._bill.began
         self._bill.whole(201 if begun else 0 if problem is None else problem.status, why, problem)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """End the call at the provider, once."""
         if self._id and self._admission is not None:
-            self._hanging_up = asyncio.get_running_loop().create_task(self._hang_up(self._admission))
+            if self._hanging_up is None:
+                self._hanging_up = asyncio.get_running_loop().create_task(self._hung_up(self._admission))
         else:
             self._kit.registry.open.discard(self)
 
-    async def _hang_up(self, admission: Admitted) -> None:
+    async def _hung_up(self, admission: Admitted) -> None:
         provider = admission.target.provider
         try:
             status, _, _ = await fetch(provider.transport, provider.hang_up(self._id), timeout=_ENDING)

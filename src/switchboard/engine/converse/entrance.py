@@ -76,11 +76,13 @@ class Entrance:
             if found is not None and self._stands(found.caller):
                 who(found.caller, found)
             elif self._kit.gate.identity.closed or ticket.startswith(tickets.SESSION):
+                self._kit.gate.identity.failed(envelope.peer)
                 raise Problem("UNAUTHORIZED", "The token is not valid, was used, or has expired.", headers=CHALLENGE)
             else:
                 without()  # nobody is asked here: some clients want a secret, and made one up
 
         if ticket:
+            self._kit.gate.identity.stopped(envelope.peer)
             self._waiting.when(self._redeem(ticket), redeemed)
         else:
             without()
@@ -93,48 +95,50 @@ class Entrance:
         """Whether the key by which a ticket was got is still one; of API keys, the store knows."""
         return caller.kind != "access_key" or self._kit.gate.identity.access.by_id(caller.id) is not None
 
-    def place(self, caller: Caller, peer: str, model: str, ticket: Ticket | None) -> None:
-        """Is there room, and who answers as `model` ("": what the ticket or the profile says)? Raises what is wrong at once."""
+    def place(self, caller: Caller, peer: str, model: str, ticket: Ticket | None, *, documents: bool = True) -> None:
+        """Is there room, and who answers as `model` ("": as the profile says)? What the ticket says goes over that. `documents`: a model that
+        nobody has becomes the profile's. Raises what is wrong at once."""
         gate = self._kit.gate
         rules = gate.quotas.rules(caller, peer)
         counted = ticket is not None and ticket.session is not None  # when it was connected
         wanted = rules.sessions if counted else (*rules.connects, *rules.sessions)
         taken = gate.counters.take([r.take(1) for r in wanted])
 
-        def held(taken: Taken) -> None:
+        def hold(taken: Taken) -> None:
             if taken.refused < 0:
                 self._held = [Change(r.key, r.window, -1, taken.at) for r in rules.sessions]
 
         def placed(taken: Taken) -> None:
-            held(taken)
             if taken.refused >= 0:
                 raise refusal(wanted[taken.refused], taken.resets[taken.refused])
-            self._choose(caller, peer, model, ticket)
+            self._choose(caller, peer, model, ticket, documents=documents)
 
         if isinstance(taken, Taken):
+            hold(taken)
             placed(taken)
             return
         # it goes on when nobody waits for it any more: what it takes then has to be given back
         asking = asyncio.ensure_future(taken)
 
-        def late(asking: asyncio.Future[Taken]) -> None:
-            if self._left and not asking.cancelled() and asking.exception() is None:
-                held(asking.result())
-                gate.counters.give(self._held)
+        def told(asking: asyncio.Future[Taken]) -> None:
+            if not asking.cancelled() and asking.exception() is None:
+                hold(asking.result())
+                if self._left:
+                    self.leave()
 
-        asking.add_done_callback(late)
+        asking.add_done_callback(told)
 
         async def later() -> Taken:
             return await asyncio.shield(asking)
 
         self._waiting.when(later(), placed)
 
-    def _choose(self, caller: Caller, peer: str, model: str, ticket: Ticket | None) -> None:
+    def _choose(self, caller: Caller, peer: str, model: str, ticket: Ticket | None, *, documents: bool) -> None:
         """There is room: with whom?"""
         gate = self._kit.gate
-        if not model and ticket is not None and isinstance(said := ticket.fields.get("model"), str):
+        if ticket is not None and isinstance(said := ticket.fields.get("model"), str):
             model = said
-        target = self.target = gate.plan(Converse(model), caller, documents=True)[0]
+        target = self.target = gate.plan(Converse(model), caller, documents=documents)[0]
         provider = target.provider
         if not provider.configured:
             raise Problem("API_KEY_NOT_CONFIGURED", f"{provider.title} API key not configured", headers=b"")

@@ -17,6 +17,8 @@ from switchboard.core.sockets import GOING_AWAY, INTERNAL, RESTARTING, TRY_LATER
 _MENDED: Final = frozenset({GOING_AWAY, VANISHED, INTERNAL, RESTARTING, TRY_LATER})
 #: Seconds before each further attempt at a new session.
 _WAITS: Final = (0.0, 0.25, 0.75)
+#: Seconds until a renewal is tried again that there is no hurry with.
+_PAUSE: Final = 30.0
 #: Seconds within which so many new sessions in a row are too many.
 _SPAN: Final = 60.0
 _IN_SPAN: Final = 4
@@ -53,6 +55,9 @@ class Listener(Protocol):
     def line_closed(self, closed: Closed) -> None:
         """The provider closed; nothing follows."""
 
+    def line_refused(self, error: UpstreamError) -> bool:
+        """There is no provider; whether to dial once more, since what was wrong with it is mended."""
+
     def line_failed(self, error: UpstreamError) -> None:
         """There is no provider; nothing follows."""
 
@@ -76,7 +81,10 @@ class Line:
         self._again_at: float | None = None
         self._attempt = 0
         self._renewals: deque[float] = deque(maxlen=_IN_SPAN)
-        self._held: deque[tuple[bytes, bool]] = deque()
+        self._not_before = 0.0  # a renewal
+        self._number = 0  # of the next frame that is held
+        self._sounds: deque[tuple[int, bytes]] = deque()
+        self._events: deque[tuple[int, bytes]] = deque()
         self._held_sound = self._held_events = 0
         self._over = self._paused = False
         self.since = 0.0  # when the session began, monotonic
@@ -94,9 +102,8 @@ class Line:
 
     def renew(self) -> None:
         """Open a new session, and go on with it as soon as it is there."""
-        if not self.renewing and not self._over:
+        if not self.renewing and not self._over and now() >= self._not_before:
             self._attempt = 0
-            self._renewals.append(now())
             self.open()
 
     def send(self, frame: bytes, *, sound: bool = False) -> None:
@@ -107,18 +114,26 @@ class Line:
             self._hold(frame, sound=sound)
 
     def _hold(self, frame: bytes, *, sound: bool) -> None:
-        self._held.append((frame, sound))
+        self._number += 1
         if not sound:
+            self._events.append((self._number, frame))
             self._held_events += len(frame)
             if self._held_events > _EVENTS:
                 self._end(self._closed or Closed(TRY_LATER, "The provider does not answer."))
             return
+        self._sounds.append((self._number, frame))
         self._held_sound += len(frame)
         while self._held_sound > _SOUND:
-            at = next(n for n, (_, s) in enumerate(self._held) if s)
-            self._held_sound -= len(self._held[at][0])
-            del self._held[at]
+            self._held_sound -= len(self._sounds.popleft()[1])
             self.dropped += 1
+
+    def _release(self) -> list[bytes]:
+        """What waited, in its order."""
+        held = sorted([*self._sounds, *self._events])
+        self._sounds.clear()
+        self._events.clear()
+        self._held_sound = self._held_events = 0
+        return [frame for _, frame in held]
 
     def pause(self) -> None:
         """Take nothing from the provider for now."""
@@ -136,7 +151,7 @@ class Line:
         """The conversation is over; the listener hears nothing more."""
         self._over = True
         self._again_at = None
-        self._held.clear()
+        self._release()
         for leg in (self._leg, self._next):
             if leg is not None:
                 leg.let_go(code, reason)
@@ -167,23 +182,25 @@ class Line:
         assert socket is not None
         if self._paused:
             socket.pause()
-        for frame in self._listener.line_open(again=again):
+        for frame in [*self._listener.line_open(again=again), *self._release()]:
             socket.send_text(frame)
-        held, self._held = self._held, deque()
-        self._held_sound = self._held_events = 0
-        for frame, _ in held:
-            socket.send_text(frame)
+        if again:
+            self._listener.line_drain()  # whatever the one before was too slow for
 
     def failed(self, leg: _Leg, error: UpstreamError) -> None:
         """There is no session."""
         if leg is not self._next:
             return
         self._next = None
-        if self.since == 0:
+        if self._listener.line_refused(error):
+            self.open()
+        elif self.since == 0:
             self._over = True
             self._listener.line_failed(error)
         elif self._leg is None:
             self._try_again()
+        else:
+            self._not_before = now() + _PAUSE
 
     def text(self, leg: _Leg, data: bytes) -> None:
         """An event of a provider."""

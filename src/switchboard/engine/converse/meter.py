@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 from switchboard.core.counting import Change, Taken
 from switchboard.core.errors import Problem
@@ -14,6 +16,8 @@ from switchboard.engine.prices import Unknown
 from switchboard.policy.pricing import Price
 from switchboard.policy.quotas import NANO, Rule, refusal
 from switchboard.policy.routing import Target
+
+_log: Final = logging.getLogger("switchboard.relay")
 
 
 class Meter:
@@ -42,7 +46,8 @@ class Meter:
         changes = [Change(r.key, r.window, self._measured(r, usage), at) for r in self._rules]
         if changes:
             self._gate.counters.give(changes)
-            self._see()
+            if self._over is not None:
+                self._see()
 
     def close(self) -> None:
         """The conversation is over."""
@@ -63,6 +68,8 @@ class Meter:
     async def _wait(self, asked: Awaitable[Taken]) -> None:
         try:
             self._seen(await asked)
+        except Exception:  # they go on counting by themselves when they cannot; nobody is sent away for that
+            _log.exception("what a conversation may use cannot be told")
         finally:
             self._task = None
         if self._again:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
@@ -57,7 +58,8 @@ _OVER: Final = {
 class Asked(Struct, frozen=True):
     """What a request for a WebSocket asks for: its `model` ("": the profile's), the `shape` that the client is taken to speak,
     whether it wants sound as `binary` messages, the `rate` of its sound (Hz), the `subprotocol` that is agreed on, the `head` by which it is known, its token put where
-    others have theirs, and the `ticket` of this server that it came with ("": none). `heartbeat` is every how many seconds it wants to be told that the server lives."""
+    others have theirs, and the `ticket` of this server that it came with ("": none). `heartbeat` is every how many seconds it wants to be told that the server lives; `documents`: it came by a path
+    of the documents, and not of ``/v1``."""
 
     head: RequestHead
     model: str
@@ -67,6 +69,7 @@ class Asked(Struct, frozen=True):
     subprotocol: str | None = None
     ticket: str = ""
     heartbeat: float | None = None
+    documents: bool = True
 
 
 Tell = Callable[[Problem], tuple[int, Lines, bytes]]
@@ -106,8 +109,9 @@ class Relay:
         self._carried = ""  # the voice session
         self._why_over = EndReason.ENDED
         self._problem: Problem | None = None
-        self._settled = False
+        self._settled = self._line_full = False
         self._status = 0
+        self._keys = 1  # of the provider that were tried
 
     # ---- the handshake
 
@@ -127,9 +131,13 @@ class Relay:
             self._carried = ticket.session.id
             self._kit.voice.carry(ticket, self)
         asked, peer = self._asked, self._envelope.peer
+        if asked.documents:
+            self._session = self._session.held_alone()
+        if caller.models is not None:
+            self._session = replace(self._session, bound=True)
 
         def place(_: object) -> None:
-            self._entrance.place(caller, peer, asked.model, ticket)
+            self._entrance.place(caller, peer, asked.model, ticket, documents=asked.documents)
 
         if asked.rate == RATE:
             place(None)
@@ -139,10 +147,10 @@ class Relay:
     def _admitted(self, admitted: Admitted) -> None:
         self._admission = admitted
         session = self._session
-        asked, call = self._asked, admitted.call
-        provider = Shape.BETA if call.shape == "beta" else Shape.GA
+        asked = self._asked
+        provider = Shape.BETA if admitted.call.shape == "beta" else Shape.GA
         self._talk = Talk(session, asked.shape, provider, self, self._hub.stats, binary=asked.binary, rate=asked.rate)
-        self._line = Line(lambda sink: self._hub.connect(call, sink), self, mended=session.renew is not None)
+        self._line = Line(lambda sink: self._hub.connect(admitted.call, sink), self, mended=session.renew is not None)
         self._line.open()
 
     def client_left(self, why: Outcome) -> None:
@@ -215,6 +223,7 @@ class Relay:
             self._outbox.on_drain()
             if not self._outbox.over and self._line is not None:
                 self._line.resume()
+                self._let_speak()
 
     def on_close(self, code: int, reason: str, clean: bool) -> None:
         """See `SocketSink`: the provider's socket is closed with what the client said."""
@@ -231,8 +240,9 @@ class Relay:
         if outbox is not None:
             self._sent(frame)
             outbox.event(frame)
-            if outbox.over and self._line is not None:
+            if outbox.over and self._line is not None and self._client is not None:
                 self._line.pause()
+                self._client.pause()  # it may be what it says itself that is answered
 
     def sound_to_client(self, frame: bytes, *, binary: bool) -> None:
         """See `Ends`."""
@@ -273,6 +283,20 @@ class Relay:
         self._close(_passed(closed.code), closed.reason)
         self._over(Outcome.COMPLETE if closed.code in (NORMAL, GOING_AWAY, NO_CODE) else Outcome.UPSTREAM_CUT)
 
+    def line_refused(self, error: UpstreamError) -> bool:
+        """See `Listener`: another of the provider's keys may be good."""
+        admission = self._admission
+        if admission is None or error.fault is not Fault.STATUS or error.status != 401:
+            return False
+        target = admission.target
+        found = target.provider.another_key(admission.call, self._keys)
+        call = target.provider.socket(target.model) if found else None
+        if call is None:
+            return False
+        self._keys += 1
+        admission.call = call
+        return True
+
     def line_failed(self, error: UpstreamError) -> None:
         """There is no provider."""
         admission = self._admission
@@ -285,12 +309,18 @@ class Relay:
 
     def line_full(self) -> None:
         """The provider reads too slowly: the client has to wait."""
+        self._line_full = True
         if self._client is not None:
             self._client.pause()
 
     def line_drain(self) -> None:
         """It has caught up."""
-        if self._client is not None:
+        self._line_full = False
+        self._let_speak()
+
+    def _let_speak(self) -> None:
+        """Listen to the client, unless there is a reason not to."""
+        if self._client is not None and not self._line_full and not (self._outbox is not None and self._outbox.over):
             self._client.resume()
 
     # ---- what is carried
@@ -314,13 +344,11 @@ class Relay:
 
     # ---- what is used
 
-    def answered(self, usage: Usage | None, began: float) -> None:
+    def answered(self, usage: Usage, began: float, model: str = "") -> None:
         """A response is over: a line of the log and of the bill of its own, for a conversation may last."""
-        admission = self._admission
-        if usage is None or admission is None:
-            return
-        self._bill.response(usage, began)
-        admission.meter.used(usage)
+        self._bill.response(usage, began, model)
+        if self._admission is not None:
+            self._admission.meter.used(usage)
 
     def _over_budget(self, problem: Problem) -> None:
         self._ended(problem, POLICY, Outcome.BUDGET_EXHAUSTED)
@@ -372,6 +400,8 @@ class Relay:
         self._waiting.cancel()
         self._entrance.leave()
         admission, talk = self._admission, self._talk
+        if admission is not None:
+            admission.meter.close()
         if talk is not None:
             talk.close()
         if self._status == 101:
@@ -381,10 +411,8 @@ class Relay:
             stats.dropped += (0 if self._outbox is None else self._outbox.dropped) + (
                 0 if self._line is None else self._line.dropped
             )
-        if admission is not None:
-            admission.meter.close()
-            if self._status == 101:
-                self._kit.targets.answered(admission.target)
+        if admission is not None and self._status == 101:
+            self._kit.targets.answered(admission.target)
         if self._carried and self._kit.voice is not None:
             self._kit.voice.release(self._carried, self, self._why_over)
         self._bill.whole(self._status, why, self._problem)

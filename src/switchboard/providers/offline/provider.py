@@ -67,7 +67,7 @@ class OfflineProvider:
     def probe(self) -> Call | None:
         return None
 
-    def another_key(self, call: Call, tried: int) -> bool:
+    def another_key(self, call: Call | SocketCall, tried: int) -> bool:
         return False
 
     def socket(self, model: str) -> SocketCall | None:

@@ -23,6 +23,7 @@ from switchboard.dialects.realtime.frames import (
     load_event,
     plain_type,
     sound_of,
+    unambiguous,
 )
 from switchboard.dialects.realtime.guard import clamp_truncate, field_guard
 from switchboard.dialects.realtime.session_update import Format, SessionFields, session_update
@@ -49,5 +50,6 @@ __all__ = [
     "plain_type",
     "session_update",
     "sound_of",
+    "unambiguous",
     "with_sound",
 ]

@@ -46,6 +46,7 @@ class _ItemHead(Struct):
 
 
 _decode_head: Final = msgspec.json.Decoder(_Head).decode
+_decode_members: Final = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _decode_item_head: Final = msgspec.json.Decoder(_ItemHead).decode
 
 
@@ -124,6 +125,19 @@ def load_event(frame: bytes) -> JsonObject:
 
 def dump_event(event: JsonObject) -> bytes:
     """`event`, which came from `load_event`, as a frame."""
+    return _encode(event)
+
+
+def unambiguous(frame: bytes) -> bytes:
+    """The same event, in which each member of its own, and of its item, stands once: no two readers of JSON can take it for different
+    ones. Little is decoded. Raises `RealtimeFrameError`."""
+    try:
+        event = _decode_members(frame)
+        item = event.get("item")
+        if item is not None and bytes(item)[:1] == b"{":
+            event["item"] = msgspec.Raw(_encode(_decode_members(item)))
+    except (ValueError, RecursionError):
+        return dump_event(load_event(frame))  # for what is wrong with it, in words
     return _encode(event)
 
 

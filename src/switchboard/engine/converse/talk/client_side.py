@@ -21,6 +21,7 @@ from switchboard.dialects.realtime import (
     guess,
     load_event,
     plain_type,
+    unambiguous,
 )
 from switchboard.engine.converse.talk.state import PONG, TalkState, error_event
 
@@ -66,12 +67,12 @@ class ClientSide(TalkState):
             kind, plain = plain_type(data)
             if not kind:
                 raise RealtimeFrameError("The event has no type.", "invalid_event")
-            if kind != _APPEND or not plain:
-                self._bound(data, kind, plain=plain)
+            if kind != _APPEND:
+                self._bound(data, kind)
             if self._first:
                 self._guess(data)
-            if not plain:  # two readers could take it for different events: now they cannot
-                data = dump_event(load_event(data))
+            if not plain:
+                data = unambiguous(data)
             stage = self._CLIENT.get(kind)
             if stage is not None:
                 stage(self, data, kind)
@@ -80,9 +81,9 @@ class ClientSide(TalkState):
         except RealtimeFrameError as e:
             self._ends.to_client(error_event(str(e), e.code, _name_of(data)))
 
-    def _bound(self, data: bytes, kind: str, *, plain: bool) -> None:
+    def _bound(self, data: bytes, kind: str) -> None:
         most = _MOST
-        if kind == _CREATE and plain:
+        if kind == _CREATE:
             translated = self._translator.client is not self._translator.provider
             most = _MOST_READ if translated else _MOST_ITEM
         if len(data) > most:

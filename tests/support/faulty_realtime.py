@@ -15,9 +15,14 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.http11 import Request, Response
 
+from support.gateway import Gateway, gateway, until
 from switchboard.core.clock import now
+from switchboard.store.counters.local import LocalCounters
+from switchboard.telemetry.records import Record
 
 Does = Callable[[ServerConnection], Awaitable[None]]
+KEY = "sk-canary-of-the-provider-0123456789"
+ASK = json.dumps({"type": "response.create"})
 SESSION = {"type": "realtime", "model": "gpt-realtime-2.1", "output_modalities": ["audio"]}
 
 
@@ -27,17 +32,19 @@ class Leg:
     def __init__(self, connection: ServerConnection, authorization: str) -> None:
         self.connection = connection
         self.authorization = authorization
+        self.talks = False  # else it is still in its handshake
         self.left: float | None = None
         self.closed: tuple[int | None, str | None] | None = None
 
 
 class Faulty:
-    """A running server: its `legs` in order. As long as `gate` is not set, handshakes wait."""
+    """A running server: its `legs` in order. As long as `gate` is not set, handshakes wait. `wanted` is the key that it takes, "": any."""
 
     def __init__(self) -> None:
         self.legs: list[Leg] = []
         self.gate = asyncio.Event()
         self.gate.set()
+        self.wanted = ""
         self.port = 0
 
     @property
@@ -48,7 +55,7 @@ class Faulty:
     @property
     def open(self) -> int:
         """How many connections there are."""
-        return sum(leg.left is None for leg in self.legs)
+        return sum(leg.left is None and (leg.talks or not leg.connection.transport.is_closing()) for leg in self.legs)
 
 
 @asynccontextmanager
@@ -59,6 +66,8 @@ async def faulty(*does: Does) -> AsyncIterator[Faulty]:
     async def admitted(connection: ServerConnection, head: Request) -> Response | None:
         leg = Leg(connection, head.headers.get("authorization", ""))
         server.legs.append(leg)
+        if server.wanted and leg.authorization != f"Bearer {server.wanted}":
+            return connection.respond(HTTPStatus.UNAUTHORIZED, "no")
         while not server.gate.is_set():
             if connection.transport.is_closing():
                 leg.left = now()
@@ -68,6 +77,7 @@ async def faulty(*does: Does) -> AsyncIterator[Faulty]:
 
     async def converse(ws: ServerConnection) -> None:
         n, leg = next((n, leg) for n, leg in enumerate(server.legs) if leg.connection is ws)
+        leg.talks = True
         try:
             with suppress(websockets.ConnectionClosed):
                 await does[min(n, len(does) - 1)](ws)
@@ -96,7 +106,7 @@ async def answer(ws: ServerConnection) -> None:
 async def answer_one(ws: ServerConnection, event: dict[str, Any]) -> None:
     """Answer one event."""
     if event["type"] == "session.update":
-        await say(ws, "session.updated", session={**SESSION, **event["session"]})
+        await say(ws, "session.updated", session={**SESSION, **(event.get("session") or {})})
     elif event["type"] == "response.create":
         response = {"id": "r", "object": "realtime.response", "status": "in_progress", "output": []}
         await say(ws, "response.created", response=response)
@@ -104,6 +114,10 @@ async def answer_one(ws: ServerConnection, event: dict[str, Any]) -> None:
             ws, "response.output_text.delta", response_id="r", item_id="i", output_index=0, content_index=0, delta="Hi"
         )
         await say(ws, "response.done", response=response | {"status": "completed"})
+
+
+def _no_number(name: str) -> Any:
+    raise AssertionError(f"{name} is no JSON")
 
 
 class Fate(Struct):
@@ -119,12 +133,12 @@ class Fate(Struct):
     @property
     def kinds(self) -> list[str]:
         """The types of the events."""
-        return [e["type"] if isinstance(e, dict) else "bytes" for e in self.events]
+        return [e.get("type", "") if isinstance(e, dict) else "bytes" for e in self.events]
 
     @property
     def errors(self) -> list[str]:
         """The codes of the errors."""
-        return [e["error"]["code"] for e in self.events if isinstance(e, dict) and e["type"] == "error"]
+        return [e["error"]["code"] for e in self.events if isinstance(e, dict) and e.get("type") == "error"]
 
     @property
     def text(self) -> str:
@@ -152,6 +166,38 @@ async def listen(ws: ClientConnection, seen: Fate, *said: str | bytes) -> None:
             await ws.send(message)
         while True:
             message = await ws.recv()
-            seen.events.append(message if isinstance(message, bytes) else json.loads(message))
+            seen.events.append(
+                message if isinstance(message, bytes) else json.loads(message, parse_constant=_no_number)
+            )
     except websockets.ConnectionClosed:
         seen.code, seen.reason = ws.close_code, ws.close_reason or ""
+
+
+@asynccontextmanager
+async def before(url: str, **settings: Any) -> AsyncIterator[Gateway]:
+    """A gateway before a provider at `url`; when it is over, nothing is open, nothing held, and nobody was told the key."""
+    counters = LocalCounters()
+    tree: dict[str, Any] = {
+        "providers": {"openai": {"api_key": KEY, "realtime_url": url}},
+        "limits": {"voice_sessions": 9},
+    }
+    async with gateway(counters=counters, **(tree | settings)) as g:
+        yield g
+        app = g.app
+        await until(lambda: not app.registry.open, 2)
+        await until(lambda: not len(app._upstream_sockets) and not len(app.door.sockets), 2)
+        assert app.talks.open == 0
+        assert not any(counters.held().values())
+        assert KEY not in await g.log()
+        assert KEY not in (await g.ask("/metrics")).text
+
+
+def at(g: Gateway, path: str = "/v1/realtime") -> str:
+    return f"ws://127.0.0.1:{g.port}{path}?model=gpt-realtime-2.1"
+
+
+async def whole(g: Gateway) -> Record:
+    """The record of the one conversation; there may be others of responses in it."""
+    await until(lambda: any(r.status != 200 for r in g.records))
+    (found,) = [r for r in g.records if r.status != 200]
+    return found

@@ -14,7 +14,7 @@ ANSWER: Final = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=answer\r\n"
 
 class SdpServer:
     """What it heard: the `offers` (form fields each), the ids of calls that were `ended`, the keys that were shown. `status` is
-    what it answers offers with."""
+    what it answers offers with, once `ready`."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -22,6 +22,8 @@ class SdpServer:
         self.ended: list[str] = []
         self.keys: list[str] = []
         self.status = 201
+        self.ready = asyncio.Event()
+        self.ready.set()
 
     async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -38,6 +40,7 @@ class SdpServer:
                     continue
                 assert path == "/v1/realtime/calls", path
                 self.offers.append(_form(next(v for k, v in raw.items() if k.lower() == "content-type"), body))
+                await self.ready.wait()
                 call = f"rtc_{len(self.offers)}"
                 answer = ANSWER if self.status == 201 else json.dumps({"error": {"message": "bad sdp"}})
                 writer.write(

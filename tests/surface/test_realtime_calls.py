@@ -152,6 +152,33 @@ async def test_a_provider_that_does_not_want_it() -> None:
         assert refused.status == 400 and not g.app.registry.open
 
 
+async def test_a_call_that_is_ended_before_it_began(tmp_path: Path) -> None:
+    """Nobody would look after it."""
+    async with calling(tmp_path) as (g, sdp, server):
+        sdp.ready.clear()
+        asking = asyncio.create_task(g.ask("/v1/realtime/calls", OFFER.encode(), SDP))
+        await until(lambda: len(sdp.offers) == 1)
+        listed = json.loads((await g.ask("/api/voice/sessions", method="GET")).body)
+        await g.ask(f"/api/voice/sessions/{listed[0]['sessionId']}/end", b"")
+        sdp.ready.set()
+        refused = await asking
+        assert refused.status == 403 and ANSWER.encode() not in refused.body
+        await until(lambda: sdp.ended == ["rtc_1"] and not g.app.registry.open)
+        assert server.heads == [] and g.app.talks.open == 0
+
+
+async def test_what_is_no_session() -> None:
+    deep: Any = {}
+    for _ in range(62):
+        deep = {"a": deep}
+    async with calling() as (g, sdp, _):
+        for session in ({"model": 5}, {"audio": deep}):
+            headers, body = form(session)
+            refused = await g.ask("/v1/realtime/calls", body, headers)
+            assert refused.status == 400 and "session" in json.loads(refused.body)["error"]["message"]
+        assert sdp.offers == [] and not g.app.registry.open
+
+
 async def test_a_call_that_cannot_be_joined_is_ended() -> None:
     """Nothing that is said in it could be held to anything."""
     async with sdp_server() as sdp:

@@ -11,10 +11,24 @@ from msgspec import Struct
 from switchboard.core.clock import now
 from switchboard.core.errors import UpstreamError
 from switchboard.core.ports import Flow
-from switchboard.core.sockets import GOING_AWAY, INTERNAL, RESTARTING, TRY_LATER, VANISHED, ClientSink, Socket
+from switchboard.core.sockets import (
+    BAD_TEXT,
+    GOING_AWAY,
+    INTERNAL,
+    POLICY,
+    PROTOCOL_ERROR,
+    RESTARTING,
+    TOO_BIG,
+    TRY_LATER,
+    VANISHED,
+    ClientSink,
+    Socket,
+)
 
 #: Closes after which a conversation may go on with a new session: the provider's time is up, or something broke.
 _MENDED: Final = frozenset({GOING_AWAY, VANISHED, INTERNAL, RESTARTING, TRY_LATER})
+#: What it is closed with from here for breaking the rules.
+_BROKEN: Final = frozenset({PROTOCOL_ERROR, BAD_TEXT, POLICY, TOO_BIG})
 #: Seconds before each further attempt at a new session.
 _WAITS: Final = (0.0, 0.25, 0.75)
 #: Seconds until a renewal is tried again that there is no hurry with.
@@ -30,10 +44,11 @@ Dial = Callable[[ClientSink], Flow]
 
 
 class Closed(Struct, frozen=True):
-    """How the provider closed."""
+    """How the provider closed; or (`broken`) how it was closed from here, since it broke the rules of WebSockets."""
 
     code: int
     reason: str
+    broken: bool = False
 
 
 class Listener(Protocol):
@@ -290,7 +305,7 @@ class _Leg:
     def on_close(self, code: int, reason: str, clean: bool) -> None:
         line, self._line, self.socket = self._line, None, None
         if line is not None:
-            line.closed(self, Closed(code, reason))
+            line.closed(self, Closed(code, reason, not clean and code in _BROKEN))
 
     def on_error(self, error: UpstreamError) -> None:
         line, self._line = self._line, None

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
+from switchboard.core.masking import mask_all
 from switchboard.core.sockets import (
     BAD_GATEWAY,
     GOING_AWAY,
@@ -149,7 +150,16 @@ class Relay:
         session = self._session
         asked = self._asked
         provider = Shape.BETA if admitted.call.shape == "beta" else Shape.GA
-        self._talk = Talk(session, asked.shape, provider, self, self._hub.stats, binary=asked.binary, rate=asked.rate)
+        self._talk = Talk(
+            session,
+            asked.shape,
+            provider,
+            self,
+            self._hub.stats,
+            binary=asked.binary,
+            rate=asked.rate,
+            secrets=admitted.target.provider.secrets,
+        )
         self._line = Line(lambda sink: self._hub.connect(admitted.call, sink), self, mended=session.renew is not None)
         self._line.open()
 
@@ -280,8 +290,17 @@ class Relay:
 
     def line_closed(self, closed: Closed) -> None:
         """The provider closed: the client's socket is closed with what it said."""
-        self._close(_passed(closed.code), closed.reason)
-        self._over(Outcome.COMPLETE if closed.code in (NORMAL, GOING_AWAY, NO_CODE) else Outcome.UPSTREAM_CUT)
+        assert self._admission is not None
+        provider, told = self._admission.target.provider, f"closed with {closed.code} {closed.reason!r}"
+        if closed.broken:  # its code would blame the client
+            problem = problem_for(UpstreamError(Fault.PROTOCOL, told), provider)
+            self._ended(problem, BAD_GATEWAY, Outcome.UPSTREAM_CUT)
+            return
+        over = closed.code in (NORMAL, GOING_AWAY, NO_CODE)
+        if not over:
+            self._problem = problem_for(UpstreamError(Fault.CUT, told), provider)
+        self._close(_passed(closed.code), mask_all(closed.reason, provider.secrets))
+        self._over(Outcome.COMPLETE if over else Outcome.UPSTREAM_CUT)
 
     def line_refused(self, error: UpstreamError) -> bool:
         """See `Listener`: another of the provider's keys may be good."""

@@ -24,7 +24,7 @@ TEND: Final = 0.5
 #: Milliseconds for which a process answers for what it carries.
 LEASE: Final = 10_000
 #: Seconds between two looks for what has expired, and for what dead processes left.
-SWEEP: Final = 5.0
+SWEEP: Final = 4.0
 _RENEW: Final = 2.0  # seconds between two renewals of leases
 _PATIENCE: Final = 2.0  # seconds that all of it may take at the end
 _WAITING: Final = 1000  # conversations that are over and wait for the database

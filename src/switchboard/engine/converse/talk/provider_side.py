@@ -25,6 +25,7 @@ from switchboard.engine.converse.renewal import Renewal
 from switchboard.engine.converse.talk.state import PCM, TalkState
 from switchboard.engine.converse.toolbox import Toolbox
 from switchboard.engine.converse.usage import estimated, usage_of
+from switchboard.engine.converse.words import TELLING, mask_words
 
 _log: Final = logging.getLogger("switchboard.relay")
 _TRANSCRIBED: Final = "conversation.item.input_audio_transcription.completed"
@@ -44,6 +45,9 @@ class ProviderSide(TalkState):
             if kind in AUDIO_DELTAS:
                 self._sound(data, kind, item, characters)
                 return
+            for secret in self._secret_bytes:
+                if secret in data:  # whatever it echoes, and wherever
+                    data = data.replace(secret, b"***")
             if kind in _READ:
                 event = load_event(data)
                 read = self._read(kind, event)
@@ -89,7 +93,7 @@ class ProviderSide(TalkState):
     def _read(self, kind: str, event: JsonObject) -> bool | None:
         """Take notice of an event: None where the client does not hear of it, else whether it was changed. Raises `Problem`."""
         if kind == "error":
-            return None if self._error(event) else False
+            return None if self._error(event) else mask_words(event, self._secrets)
         if self._renewed and self._renewal.hides(kind, event):
             return None
         aside = self._responses.aside(event)
@@ -98,9 +102,10 @@ class ProviderSide(TalkState):
         if kind in Renewal.WANTED and not aside:
             self._renewal.event(kind, event)
         hidden = kind in _UPDATED and self._renewal.updated()
-        changed = False
+        changed = kind in TELLING and mask_words(event, self._secrets)
         if self._toolbox is not None and kind in Toolbox.WANTED:
-            of_ours, changed = self._toolbox.event(kind, event, aside=aside)
+            of_ours, edited = self._toolbox.event(kind, event, aside=aside)
+            changed = changed or edited
             hidden = hidden or of_ours
         notice = self._NOTICED.get(kind)
         if notice is not None:
@@ -228,9 +233,10 @@ def _within(body: JsonObject, name: str) -> JsonObject:
 
 #: Events of the provider that some stage wants.
 _READ: Final = (
-    Script.WANTED
+    TELLING
+    | Script.WANTED
     | Toolbox.WANTED
     | Renewal.WANTED
     | frozenset(ProviderSide._NOTICED)
-    | {"error", "conversation.created", _TRANSCRIBED}
+    | {"conversation.created", _TRANSCRIBED}
 )

@@ -58,7 +58,10 @@ class TalkState:
         *,
         binary: bool = False,
         rate: int = RATE,
+        secrets: tuple[str, ...] = (),
     ) -> None:
+        self._secrets = secrets
+        self._secret_bytes = [s.encode() for s in secrets]
         self._session = session
         self._ends = ends
         self._stats = stats

@@ -19,7 +19,8 @@ _log: Final = logging.getLogger("switchboard.relay")
 
 
 class Talk(ClientSide, ProviderSide):
-    """One conversation between the `ends`. `binary`: the client wants sound as binary messages; `rate` is that of its sound, in Hz."""
+    """One conversation between the `ends`. `binary`: the client wants sound as binary messages; `rate` is that of its sound, in Hz.
+    `secrets` are never shown to it, whatever the provider echoes."""
 
     def __init__(
         self,
@@ -31,8 +32,9 @@ class Talk(ClientSide, ProviderSide):
         *,
         binary: bool = False,
         rate: int = RATE,
+        secrets: tuple[str, ...] = (),
     ) -> None:
-        super().__init__(session, client, provider, ends, stats, binary=binary, rate=rate)
+        super().__init__(session, client, provider, ends, stats, binary=binary, rate=rate, secrets=secrets)
         if session.tools.described():
             self._toolbox = Toolbox(session.tools, self._tool_answered, self._ask)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Error, Page
 
-from clients.conftest import HERE, Line, before, posted, serving
+from clients.conftest import HERE, OPENAI_KEY, TALKATIVE, Line, before, posted, serving
 from clients.pages import Found, pages
 from support.browser import chromium, errors_of
 from support.process import NODE_MODULES
@@ -64,6 +64,15 @@ def relay(request: pytest.FixtureRequest, origin: str, tmp_path_factory: pytest.
         yield line._replace(address=address)
 
 
+@pytest.fixture(scope="module")
+def relay_to_aimock(mock: str, origin: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Line]:
+    """The same before ``@copilotkit/aimock``, which has no sound."""
+    environment = TALKATIVE | {"OPENAI_API_KEY": OPENAI_KEY, "OPENAI_BASE_URL": f"{mock}/v1"}
+    folder = tmp_path_factory.mktemp("relay")
+    with serving(environment | {"SWITCHBOARD_CORS__ORIGINS": origin}, folder) as address:
+        yield Line("aimock", address, "", folder, "gpt-realtime-2.1", None)
+
+
 def talked(page: Page, relay: Line, *turns: str | int, **config: Any) -> dict[str, Any]:
     """What came of a conversation."""
     url = relay.address.replace("http", "ws") + f"/v1/realtime?model={relay.model}"
@@ -83,6 +92,14 @@ def test_texts_a_tool_and_sound(page: Page, relay: Line) -> None:
     assert [i["text"] for i in seen["history"] if i["role"] == "user"] == ["hello", question, "a tone of 440 Hz"]
     assert (seen["tools"], seen["errors"], errors) == (["Oslo"], [], [])
     assert seen["audio"] == 4800 * len(" ".join(said).split())  # 100 ms a word
+
+
+def test_texts_and_a_tool_before_a_service_of_others(page: Page, relay_to_aimock: Line) -> None:
+    errors = errors_of(page)
+    seen = talked(page, relay_to_aimock, "hello", "weather", outputModalities=["text"])
+    said = [i["text"] for i in seen["history"] if i["role"] == "assistant" and i["status"] == "completed"]
+    assert said == ["Hello! How can I help you today?", "It is 7 degrees in Oslo."]
+    assert (seen["tools"], seen["errors"], errors) == (["Oslo"], [], [])
 
 
 def test_a_page_of_another_origin_may_not(browser: Browser, origin: str, relay: Line) -> None:

@@ -39,16 +39,18 @@ async def test_a_client_of_the_beta(through_aimock: str) -> None:
     seen: list[dict[str, Any]] = []
     address = through_aimock.replace("http", "ws") + "/api/realtime?model=gpt-4o-realtime"
     async with asyncio.timeout(20), connect(address, additional_headers={"openai-beta": "realtime=v1"}) as ws:
-        session = {
-            "modalities": ["text"],
-            "instructions": "Be kind.",
+        session = {  # as document B has it
+            "modalities": ["text", "audio"],
+            "instructions": "You are a helpful AI coach. Speak naturally and provide supportive guidance.",
+            "voice": "alloy",
             "input_audio_format": "pcm16",
-            "temperature": 0.8,
+            "output_audio_format": "pcm16",
+            "input_audio_transcription": {"model": "whisper-1"},
         }
         item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hello"}]}
         await ws.send(json.dumps({"type": "session.update", "session": session}))
         await ws.send(json.dumps({"type": "conversation.item.create", "item": item}))
-        await ws.send(json.dumps({"type": "response.create", "response": {"modalities": ["text"]}}))
+        await ws.send(json.dumps({"type": "response.create"}))
         while not seen or seen[-1]["type"] != "response.done":
             seen.append(json.loads(await ws.recv()))
     kinds = [e["type"] for e in seen]

@@ -130,7 +130,7 @@ def test_an_operation(schema: BaseSchema, method: str, path: str, mode: Generati
     tried: list[int] = []
 
     @settings(
-        max_examples=60 if takes_something else 3,
+        max_examples=40 if takes_something else 3,
         deadline=None,
         database=None,
         phases=(Phase.generate,),

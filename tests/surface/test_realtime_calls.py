@@ -141,7 +141,11 @@ async def test_a_call_that_the_provider_ends(tmp_path: Path) -> None:
         answer = await g.ask("/v1/realtime/calls", OFFER.encode(), SDP)
         await Cut.sockets[-1].close(1000)
         await until(lambda: g.app.talks.open == 0 and not g.app.registry.open)
-        listed = json.loads((await g.ask("/api/voice/sessions", method="GET")).body)
+        for _ in range(80):  # it is written within a second
+            listed = json.loads((await g.ask("/api/voice/sessions", method="GET")).body)
+            if listed[0]["status"] == "ended":
+                break
+            await asyncio.sleep(0.025)
         assert [(s["sessionId"], s["status"]) for s in listed] == [(answer.headers["x-switchboard-session"], "ended")]
 
 

@@ -44,7 +44,7 @@ _BODY: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {
         "expires_after": {
-            "type": "object",
+            "type": ["object", "null"],
             "properties": {
                 "anchor": {"type": "string", "enum": ["created_at"]},
                 "seconds": {
@@ -56,7 +56,7 @@ _BODY: Final[dict[str, Any]] = {
             },
         },
         "session": {
-            "type": "object",
+            "type": ["object", "null"],
             "properties": {
                 "type": {"type": "string", "enum": list(_OBJECTS), "default": "realtime"},
                 "model": {"type": "string", "pattern": f"^{MODEL_NAME.pattern}$"},

@@ -45,7 +45,7 @@ tests/clients/node_modules/.installed: tests/clients/package-lock.json $(VENV)/.
 test: $(VENV)/.dev tests/clients/node_modules/.installed  ## Run all tests
 	@command -v chromium >/dev/null || tools/apt-install chromium
 	@command -v nginx >/dev/null || tools/apt-install nginx-light
-	$(BIN)/python -m pytest -n 4 --dist loadfile
+	$(BIN)/python -m pytest -n 3 --dist loadfile
 
 check: $(VENV)/.dev  ## Style, types, layers
 	$(BIN)/ruff check

@@ -102,13 +102,13 @@ async def test_an_offer_by_itself_with_a_client_secret(tmp_path: Path) -> None:
     """The session is the one that the secret was made for."""
     key = "the-access-key-of-the-test-0123456789"
     async with calling(tmp_path, auth={"access_key": [key]}) as (g, sdp, _):
-        wanted = {"session": {"type": "realtime", "model": "gpt-realtime-2.1", "audio": {"output": {"voice": "cedar"}}}}
+        wanted = {"session": {"type": "realtime", "model": "gpt-realtime-1.5", "audio": {"output": {"voice": "cedar"}}}}
         minted = await g.ask("/v1/realtime/client_secrets", wanted, {"authorization": f"Bearer {key}"})
         secret = json.loads(minted.body)["value"]
         answer = await g.ask("/v1/realtime/calls", OFFER.encode(), SDP | {"authorization": f"Bearer {secret}"})
         assert answer.status == 201
         assert sdp.offers[0]["session"]["audio"]["output"]["voice"] == "cedar"
-        assert sdp.offers[0]["session"]["model"] == "gpt-realtime-2.1"
+        assert sdp.offers[0]["session"]["model"] == "gpt-realtime-1.5"
         for shown in ({}, {"authorization": "Bearer ek_" + "a" * 32}, {"authorization": "Bearer nonsense"}):
             refused = await g.ask("/v1/realtime/calls", OFFER.encode(), SDP | shown)
             assert refused.status == 401 and json.loads(refused.body)["error"]["message"]

@@ -130,7 +130,7 @@ class Call:
             raise Problem("STORE_UNAVAILABLE")
         self._carried = name
         voice.carry(ticket, self)
-        return replace(ticket, caller=caller)
+        return replace(ticket, caller=caller, fields={} if given is None else given.fields)
 
     async def _placed(self, caller: Caller, model: str, ticket: Ticket | None) -> Admitted:
         self._step = asyncio.get_running_loop().create_future()

@@ -184,7 +184,11 @@ async def taken_up(here: Place, there: Place, n: int) -> None:
     await talker.ws.close()
     said = [("user", "milk"), ("assistant", "You said: milk."), ("user", "bread")]
     await _until_said(here, session, said)
-    assert (await here.listed())[session]["endReason"] == "ended"
+    began = time.monotonic()
+    while (row := (await here.listed())[session])["status"] != "ended":
+        assert time.monotonic() - began < 2, row
+        await asyncio.sleep(0.05)
+    assert row["endReason"] == "ended"
 
 
 async def _until_said(place: Place, session: str, said: list[tuple[str, str]]) -> None:

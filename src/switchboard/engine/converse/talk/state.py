@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final, Protocol
 
+from switchboard.core.clock import now
 from switchboard.core.errors import Problem
 from switchboard.core.types import Usage
-from switchboard.dialects.realtime import Shape, Translator, dump_event
+from switchboard.dialects.realtime import RealtimeFrameError, Shape, Translator, dump_event
 from switchboard.dialects.realtime.script import Script
 from switchboard.engine.converse.held import HeldSession
 from switchboard.engine.converse.rate import Resampler
@@ -15,6 +17,7 @@ from switchboard.engine.converse.responses import Responses
 from switchboard.engine.converse.stats import Stats
 from switchboard.engine.converse.toolbox import Toolbox
 
+_log: Final = logging.getLogger("switchboard.relay")
 #: Hz of the sound of both interfaces.
 RATE: Final = 24_000
 #: Tells a client that the server lives.
@@ -74,6 +77,8 @@ class TalkState:
         self._responses = Responses()
         self._renewal = Renewal()
         self._toolbox: Toolbox | None = None
+        if session.tools.described():
+            self._toolbox = Toolbox(session.tools, self._tool_answered, self._ask)
         self._first = True  # nothing has come from the client yet
         self._bytes_per_ms = PCM
         self._turns = True  # the provider finds out when the user has said all
@@ -86,6 +91,20 @@ class TalkState:
         self._billed = ""  # the response that was billed without a word of the provider
         self._scribe = ""  # the model that writes down what the user says
         self._renewed = False
+
+    # ---- tools
+
+    def _tool_answered(self, call: str, output: str) -> None:
+        self._stats.tool_calls += 1
+        item = {"type": "function_call_output", "call_id": call, "output": output}
+        self._ends.to_provider(dump_event({"type": "conversation.item.create", "item": item}))
+
+    def _ask(self) -> None:
+        """The model is to go on."""
+        try:
+            self._to_provider(self._responses.ask({"type": "response.create"}, now()))
+        except RealtimeFrameError:
+            _log.debug("the model goes on with what else it was asked for")
 
     def _to_provider(self, frames: list[bytes]) -> None:
         for frame in frames:

@@ -2,41 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from typing import Any, Final
+from typing import Any
 
 from switchboard.core.clock import now
-from switchboard.dialects.realtime import JsonObject, RealtimeFrameError, Shape, Translator, dump_event
-from switchboard.engine.converse.held import HeldSession
-from switchboard.engine.converse.stats import Stats
+from switchboard.dialects.realtime import JsonObject, Shape, Translator, dump_event
 from switchboard.engine.converse.talk.client_side import ClientSide
 from switchboard.engine.converse.talk.provider_side import ProviderSide
-from switchboard.engine.converse.talk.state import PONG, RATE, Ends
-from switchboard.engine.converse.toolbox import Toolbox
-
-_log: Final = logging.getLogger("switchboard.relay")
+from switchboard.engine.converse.talk.state import PONG
 
 
 class Talk(ClientSide, ProviderSide):
     """One conversation between the `ends`. `binary`: the client wants sound as binary messages; `rate` is that of its sound, in Hz.
     `secrets` are never shown to it, whatever the provider echoes."""
-
-    def __init__(
-        self,
-        session: HeldSession,
-        client: Shape,
-        provider: Shape,
-        ends: Ends,
-        stats: Stats,
-        *,
-        binary: bool = False,
-        rate: int = RATE,
-        secrets: tuple[str, ...] = (),
-    ) -> None:
-        super().__init__(session, client, provider, ends, stats, binary=binary, rate=rate, secrets=secrets)
-        if session.tools.described():
-            self._toolbox = Toolbox(session.tools, self._tool_answered, self._ask)
 
     def news(self) -> list[dict[str, Any]] | None:
         """All that was said, where that changed since it was last asked for."""
@@ -51,20 +29,6 @@ class Talk(ClientSide, ProviderSide):
         if self._speaking or self._responses.busy or self._calls or (self._unheard and not self._turns):
             return False
         return self._toolbox is None or not self._toolbox.running
-
-    # ---- tools
-
-    def _tool_answered(self, call: str, output: str) -> None:
-        self._stats.tool_calls += 1
-        item = {"type": "function_call_output", "call_id": call, "output": output}
-        self._ends.to_provider(dump_event({"type": "conversation.item.create", "item": item}))
-
-    def _ask(self) -> None:
-        """The model is to go on."""
-        try:
-            self._to_provider(self._responses.ask({"type": "response.create"}, now()))
-        except RealtimeFrameError:
-            _log.debug("the model goes on with what else it was asked for")
 
     # ---- sessions of the provider
 

@@ -72,6 +72,24 @@ def test_files_that_hold_no_certificate(tmp_path: Path, place: str) -> None:
         ({"providers": {"up": {"base_url": "http://h", "models": ["a b"]}}}, "providers.up.models", "'a b'"),
         ({"providers": {"up": {"base_url": "http://h", "headers": {"a b": "x"}}}}, "providers.up.headers", "'a b'"),
         ({"providers": {"up": {"base_url": "http://h", "headers": {"a": "x\ny"}}}}, "providers.up.headers", "'a'"),
+        ({"realtime": {"tools": ["no_such_shop:order"]}}, "realtime.tools", "there is no module 'no_such_shop'"),
+        ({"realtime": {"tools": ["shop"]}}, "realtime.tools", 'expected "package.module:function"'),
+        (
+            {"profiles": {"app": {"realtime": {"tools": ["os:nothing"]}}}},
+            "profiles.app.realtime.tools",
+            "there is no 'nothing'",
+        ),
+        ({"realtime": {"client_fields": ["voices"]}}, "realtime.client_fields", "did you mean voice?"),
+        (
+            {"realtime": {"turn_detection": {"eagerness": "low", "threshold": 0.5}}},
+            "realtime.turn_detection.threshold",
+            "no place in semantic_vad",
+        ),
+        (
+            {"realtime": {"turn_detection": {"type": "none", "create_response": True}}},
+            "realtime.turn_detection.create_response",
+            "no place in none",
+        ),
     ],
 )
 def test_contradictions(tree: dict[str, Any], place: str, hint: str) -> None:
@@ -90,3 +108,9 @@ def test_all_of_them_at_once() -> None:
 )
 def test_the_type_of_a_provider(name: str, given: str | None, kind: str) -> None:
     assert provider_type(name, given) == kind
+
+
+def test_members_of_sessions_that_are_not_known_yet() -> None:
+    """What a provider learns may be let through before this server knows of it."""
+    fields = ["voice", "tracing", "mcp", "holography"]
+    assert said({"realtime": {"client_fields": fields, "turn_detection": {"type": "server_vad", "threshold": 1}}}) == []

@@ -92,6 +92,42 @@ async def test_tools_of_the_client_stand_beside_ours() -> None:
         assert [i["name"] for i in done["response"]["output"]] == ["light"]
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ({"turn_detection": {"type": "none"}}, {"turn_detection": None}),
+        (
+            {"turn_detection": {"silence_duration_ms": 700}},
+            {"turn_detection": {"type": "server_vad", "silence_duration_ms": 700}},
+        ),
+        (
+            {"turn_detection": {"eagerness": "low"}},
+            {"turn_detection": {"type": "semantic_vad", "eagerness": "low"}},
+        ),
+        ({"noise_reduction": "near_field"}, {"noise_reduction": {"type": "near_field"}}),
+        ({"noise_reduction": "none"}, {"noise_reduction": None}),
+        ({"input_format": "g711_ulaw"}, {"format": {"type": "audio/pcmu"}}),
+        ({"transcription_language": "de"}, {"transcription": {"model": "whisper-1", "language": "de"}}),
+        ({"transcription_model": "gpt-4o-transcribe"}, {"transcription": {"model": "gpt-4o-transcribe"}}),
+    ],
+)
+async def test_what_the_settings_say_of_a_session(said: dict[str, Any], told: dict[str, Any]) -> None:
+    async with before_realtime(realtime=said) as (g, server), talking(g):
+        await until(lambda: server.heard)
+        assert server.heard[0]["session"] == {"type": "realtime", "audio": {"input": told}}
+
+
+async def test_what_a_tool_gives_is_spoken() -> None:
+    """Once: the call and what came of it are not heard."""
+    CALLS.clear()
+    async with before_realtime(realtime={"tools": [f"{__name__}:weather"]}) as (g, _), talking(g) as client:
+        await client.text('use weather {"city": "Oslo"}')
+        await client.hear("response.done")
+        assert await client.answer() == 'The tool said: {"city":"Oslo","sky":"blue"}.'
+        sounds = [e for e in client.heard if e["type"] == "response.output_audio.delta"]
+        assert len(sounds) == 4 and CALLS == [("Oslo", 1)]  # one for each word
+
+
 async def test_a_tool_that_takes_too_long() -> None:
     tools = {"tools": [f"{__name__}:slow"], "tool_seconds": 0.1}
     async with before_realtime(realtime=tools) as (g, _), talking(g) as client:

@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from msgspec import UNSET, UnsetType
 
-from switchboard.config.tree import Callers, ProfileSettings, Quota, RealtimeSettings, Settings
+from switchboard.config.tree import Callers, ProfileSettings, Quota, RealtimeSettings, Settings, TurnDetection
 from switchboard.core.counting import Allowance
 from switchboard.dialects.realtime import SessionFields
 from switchboard.engine.converse import HeldSession
+from switchboard.engine.converse.held import SCRIBE
 from switchboard.engine.converse.tools import load as load_tools
 from switchboard.policy.jwt import Issuer, by_iss, firebase
 from switchboard.policy.own_check import OwnCheck, load
@@ -41,19 +42,27 @@ def session_of(settings: Settings, own: ProfileSettings | None = None) -> HeldSe
 
 def session_fields(said: RealtimeSettings) -> SessionFields:
     """What a section of the settings says of a session."""
-    scribe: dict[str, Any] = {"model": said.transcription_model}
-    if said.transcription_language is not None:
-        scribe["language"] = said.transcription_language
-    turns, noise = said.turn_detection, said.noise_reduction
+    scribe = {"model": said.transcription_model, "language": said.transcription_language}
+    scribe = {name: value for name, value in scribe.items() if value is not None}
+    noise = said.noise_reduction
     return SessionFields(
         instructions=_or_unset(said.instructions),
         voice=_or_unset(said.voice),
         input_format=_or_unset(said.input_format),
         output_format=_or_unset(said.output_format),
-        transcription=scribe if said.transcription_model is not None else UNSET,
-        turn_detection=UNSET if turns is None else None if turns == "off" else turns,
-        noise_reduction=UNSET if noise is None else None if noise == "off" else {"type": noise},
+        transcription={"model": SCRIBE} | scribe if scribe else UNSET,
+        turn_detection=_turns(said.turn_detection),
+        noise_reduction=UNSET if noise is None else None if noise == "none" else {"type": noise},
     )
+
+
+def _turns(said: TurnDetection) -> dict[str, Any] | UnsetType | None:
+    turns = said.model_dump(exclude_none=True)
+    if not turns:
+        return UNSET
+    if said.type == "none":
+        return None
+    return {"type": "server_vad" if said.eagerness is None else "semantic_vad"} | turns
 
 
 T = TypeVar("T")

@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from switchboard.config.check_realtime import check_realtime
 from switchboard.config.tree import Callers, Chat, Cors, ProfileSettings, ProviderSettings, Settings
 from switchboard.net.address import is_loopback
 from switchboard.policy.jwk_set import FAMILIES
@@ -44,7 +45,10 @@ def check(settings: Settings, origin: Origin) -> list[str]:
     for name, profile in settings.profiles.items():
         out += _chat(settings, profile, ("profiles", name), origin)
         out += _media(settings, profile, ("profiles", name), origin)
+        if profile.realtime is not None:
+            out += check_realtime(profile.realtime, ("profiles", name, "realtime"), origin)
     out += _media(settings, settings, (), origin)
+    out += check_realtime(settings.realtime, ("realtime",), origin)
     if settings.traces.endpoint is not None and importlib.util.find_spec("opentelemetry.sdk") is None:
         place = origin(("traces", "endpoint"))
         out.append(f"{place}: traces need OpenTelemetry, which is not installed: pip install 'switchboard[otel]'")

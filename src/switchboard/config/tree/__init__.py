@@ -1,6 +1,6 @@
 """The tree of settings. Every key, its type, its default and what it means; `docs/settings.md` is made from it."""
 
-from switchboard.config.tree.apps import Chat, ProfileSettings, RealtimeSettings
+from switchboard.config.tree.apps import Chat, ProfileSettings, RealtimeSettings, TurnDetection
 from switchboard.config.tree.callers import Callers, Quota
 from switchboard.config.tree.process import Cors
 from switchboard.config.tree.providers import ProviderSettings
@@ -16,5 +16,6 @@ __all__ = [
     "Quota",
     "RealtimeSettings",
     "Settings",
+    "TurnDetection",
     "fields_of",
 ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -77,6 +77,26 @@ class TranscriptionSettings(Media):
 SoundFormat = Literal["pcm16", "g711_ulaw", "g711_alaw"]
 
 
+Milliseconds = Annotated[int, Field(ge=0)]
+
+
+class TurnDetection(Section):
+    """When the model begins to answer; by default as the provider has it, or a client."""
+
+    type: Literal["server_vad", "semantic_vad", "none"] | None = Field(
+        None, description="By silence, by what is said, or (none) when it is asked."
+    )
+    threshold: Annotated[float, Field(ge=0, le=1)] | None = Field(None, description="server_vad: how loud speech is.")
+    prefix_padding_ms: Milliseconds | None = Field(None, description="server_vad: sound kept from before speech began.")
+    silence_duration_ms: Milliseconds | None = Field(None, description="server_vad: silence that ends a turn.")
+    idle_timeout_ms: Milliseconds | None = Field(None, description="server_vad: silence after which the model asks.")
+    eagerness: Literal["low", "medium", "high", "auto"] | None = Field(
+        None, description="semantic_vad: how soon a turn is taken to be over."
+    )
+    create_response: bool | None = Field(None, description="Whether an answer begins by itself.")
+    interrupt_response: bool | None = Field(None, description="Whether the user may break in.")
+
+
 class RealtimeSettings(Media):
     """Conversations by voice, over a WebSocket."""
 
@@ -89,12 +109,9 @@ class RealtimeSettings(Media):
         description="The model that writes down what the user says; in voice sessions whisper-1 where nothing is set.",
     )
     transcription_language: str | None = Field(None, description="What the user speaks: en.")
-    turn_detection: dict[str, Any] | Literal["off"] | None = Field(
-        None,
-        description="When the model begins to answer: {type: server_vad, silence_duration_ms: 500}; off: when it is asked.",
-    )
-    noise_reduction: Literal["near_field", "far_field", "off"] | None = Field(
-        None, description="How far away the microphone is."
+    turn_detection: TurnDetection = TurnDetection()
+    noise_reduction: Literal["near_field", "far_field", "none"] | None = Field(
+        None, description="How far away the microphone is; none: sound is taken as it is."
     )
     tools: list[str] = Field(
         [],

@@ -248,22 +248,29 @@ def test_which_wire_each_speaks() -> None:
 # ---- secrets for clients
 
 
+def access(p: Any, model: str = "gpt-realtime") -> Any:
+    found = p.for_clients(model)
+    assert found is not None
+    return found
+
+
 def test_where_secrets_for_clients_are_asked_for() -> None:
-    asked = provider("openai").client_secret("gpt-realtime", b'{"session": {}}')
-    assert asked is not None and asked.method == b"POST" and asked.body == b'{"session": {}}'
+    asked = access(provider("openai")).client_secret(b'{"session": {}}')
+    assert asked.method == b"POST" and asked.body == b'{"session": {}}'
     assert url(asked) == "https://api.openai.com:443/v1/realtime/client_secrets"
     assert headers(asked)["authorization"] == "Bearer k1"
-    azure = provider("azure", base_url="https://acme.openai.azure.com").client_secret("mine", b"{}")
-    assert azure is not None and url(azure) == "https://acme.openai.azure.com:443/openai/v1/realtime/client_secrets"
+    azure = access(provider("azure", base_url="https://acme.openai.azure.com")).client_secret(b"{}")
+    assert url(azure) == "https://acme.openai.azure.com:443/openai/v1/realtime/client_secrets"
 
 
-def test_who_has_no_secrets_for_clients() -> None:
+def test_whose_clients_do_not_converse_by_themselves() -> None:
     local = {"base_url": "http://localhost:8080/v1"}
-    assert provider("openai", realtime_shape="beta").client_secret("m", b"{}") is None
-    assert provider("anthropic").client_secret("m", b"{}") is None
-    assert provider("compatible", **local).client_secret("m", b"{}") is None
-    there = provider("compatible", **local, realtime_url="ws://localhost:8080/v1/realtime").client_secret("m", b"{}")
-    assert there is not None and url(there) == "http://localhost:8080/v1/realtime/client_secrets"
+    dated = provider("azure", base_url="https://acme.openai.azure.com", api_version="2024-10-21")
+    beta = provider("openai", realtime_shape="beta")
+    for none in (beta, dated, provider("anthropic"), provider("compatible", **local)):
+        assert none.for_clients("m") is None
+    there = access(provider("compatible", **local, realtime_url="ws://localhost:8080/v1/realtime"))
+    assert url(there.client_secret(b"{}")) == "http://localhost:8080/v1/realtime/client_secrets"
 
 
 # ---- conversations by voice
@@ -272,16 +279,15 @@ def test_who_has_no_secrets_for_clients() -> None:
 def test_where_conversations_are_held() -> None:
     """The key is in the head, and nowhere else."""
     made = provider("openai")
-    for call, query in ((made.socket("gpt-realtime"), "model=gpt-realtime"), (made.joined("rtc_1"), "call_id=rtc_1")):
+    joined = access(made).joined("rtc_1")
+    for call, query in ((made.socket("gpt-realtime"), "model=gpt-realtime"), (joined, "call_id=rtc_1")):
         assert call is not None and call.url == f"wss://api.openai.com/v1/realtime?{query}"
         assert b"authorization: Bearer k1\r\n" in call.head and "k1" not in repr(call)
 
 
 def test_where_calls_are_begun_and_ended() -> None:
-    offer = provider("openai").offer("gpt-realtime", "v=0", b'{"model": "gpt-realtime"}')
-    assert offer is not None and url(offer) == "https://api.openai.com:443/v1/realtime/calls"
+    offer = access(provider("openai")).offer("v=0", b'{"model": "gpt-realtime"}')
+    assert url(offer) == "https://api.openai.com:443/v1/realtime/calls"
     assert headers(offer)["content-type"].startswith("multipart/form-data; boundary=")
-    assert url(provider("openai").hang_up("rtc_1")) == "https://api.openai.com:443/v1/realtime/calls/rtc_1/hangup"
-    dated = provider("azure", base_url="https://acme.openai.azure.com", api_version="2024-10-21")
-    assert dated.offer("mine", "v=0", b"{}") is None and dated.client_secret("mine", b"{}") is None
-    assert provider("anthropic").offer("m", "v=0", b"{}") is None
+    ended = access(provider("openai")).hang_up("rtc_1")
+    assert url(ended) == "https://api.openai.com:443/v1/realtime/calls/rtc_1/hangup"

@@ -14,7 +14,7 @@ ANSWER: Final = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=answer\r\n"
 
 class SdpServer:
     """What it heard: the `offers` (form fields each), the ids of calls that were `ended`, the keys that were shown. `status` is
-    what it answers offers with, once `ready`."""
+    what it answers offers with, once `ready`; keys other than `key` it refuses, where that is set."""
 
     def __init__(self) -> None:
         self.port = 0
@@ -22,6 +22,7 @@ class SdpServer:
         self.ended: list[str] = []
         self.keys: list[str] = []
         self.status = 201
+        self.key = ""
         self.ready = asyncio.Event()
         self.ready.set()
 
@@ -41,10 +42,11 @@ class SdpServer:
                 assert path == "/v1/realtime/calls", path
                 self.offers.append(_form(next(v for k, v in raw.items() if k.lower() == "content-type"), body))
                 await self.ready.wait()
+                status = self.status if not self.key or self.keys[-1] == f"bearer {self.key}" else 401
                 call = f"rtc_{len(self.offers)}"
-                answer = ANSWER if self.status == 201 else json.dumps({"error": {"message": "bad sdp"}})
+                answer = ANSWER if status == 201 else json.dumps({"error": {"message": "bad sdp"}})
                 writer.write(
-                    f"HTTP/1.1 {self.status} X\r\nlocation: /v1/realtime/calls/{call}\r\ncontent-type: application/sdp\r\n"
+                    f"HTTP/1.1 {status} X\r\nlocation: /v1/realtime/calls/{call}\r\ncontent-type: application/sdp\r\n"
                     f"content-length: {len(answer)}\r\n\r\n{answer}".encode()
                 )
         except (asyncio.IncompleteReadError, ConnectionError):

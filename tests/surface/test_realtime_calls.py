@@ -156,6 +156,15 @@ async def test_a_provider_that_does_not_want_it() -> None:
         assert refused.status == 400 and not g.app.registry.open
 
 
+async def test_another_key_where_one_is_refused() -> None:
+    async with sdp_server() as sdp:
+        sdp.key = KEY
+        row = {"base_url": f"http://127.0.0.1:{sdp.port}/v1", "api_key": ["sk-revoked-000000000000", KEY]}
+        async with before_realtime(Cut, None, row) as (g, _):
+            assert (await g.ask("/v1/realtime/calls", OFFER.encode(), SDP)).status == 201
+            assert sdp.keys == ["bearer sk-revoked-000000000000", f"bearer {KEY}"]
+
+
 async def test_a_call_that_is_ended_before_it_began(tmp_path: Path) -> None:
     """Nobody would look after it."""
     async with calling(tmp_path) as (g, sdp, server):

@@ -232,6 +232,22 @@ class ProviderDialect(Protocol[OpT]):
         """Read an answer with an error status."""
 
 
+class ForClients(Protocol):
+    """How clients converse with a provider by themselves, as OpenAI has it. Bodies and sessions are JSON in its shape."""
+
+    def client_secret(self, body: bytes) -> Call:
+        """The call that asks for a secret with which a client converses."""
+
+    def offer(self, sdp: str, session: bytes) -> Call:
+        """The call that passes a client's offer of a call over WebRTC on."""
+
+    def joined(self, call_id: str) -> SocketCall:
+        """The WebSocket on which the server hears along, and speaks, in a call that an `offer` began."""
+
+    def hang_up(self, call_id: str) -> Call:
+        """The call that ends it."""
+
+
 class Provider(Protocol):
     """Who does the work: a declaration of where it is, how it is asked and what it can do."""
 
@@ -265,19 +281,8 @@ class Provider(Protocol):
     def socket(self, model: str) -> SocketCall | None:
         """The WebSocket on which `model` converses; None where it does not."""
 
-    def client_secret(self, model: str, body: bytes) -> Call | None:
-        """The call that asks for a secret with which a client converses with `model` by itself; `body` is OpenAI's. None where there
-        are none."""
-
-    def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
-        """The call that asks to converse with `model` over WebRTC: a client's offer, and the session in OpenAI's shape (JSON). None where
-        that is not to be had."""
-
-    def joined(self, call_id: str) -> SocketCall:
-        """The WebSocket on which the server hears along, and speaks, in a call that an `offer` began."""
-
-    def hang_up(self, call_id: str) -> Call:
-        """The call that ends it."""
+    def for_clients(self, model: str) -> ForClients | None:
+        """How clients converse with `model` without this server between; None where they do not."""
 
     def list_models(self) -> Call | None:
         """The call that asks which models there are; None where there is nothing to ask."""

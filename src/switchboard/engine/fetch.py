@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+from collections.abc import Callable
 
 from switchboard.core.errors import Fault, UpstreamError
-from switchboard.core.ports import Transport
+from switchboard.core.ports import Provider, Transport
 from switchboard.core.types import Call, Headers
 
 
@@ -54,3 +56,18 @@ async def fetch(
     finally:
         if not done.done() or done.cancelled() or done.exception() is not None:
             flow.abort()
+
+
+async def fetch_by_any_key(
+    provider: Provider, make: Callable[[], Call], *, timeout: float, limit: int
+) -> tuple[int, Headers, bytes]:
+    """The same for the call to `provider` that `make` gives; where its key is refused (401), the next one is tried.
+
+    Raises `UpstreamError`.
+    """
+    for tried in itertools.count(1):
+        call = make()
+        found = await fetch(provider.transport, call, timeout=timeout, limit=limit)
+        if found[0] != 401 or not provider.another_key(call, tried):
+            break
+    return found

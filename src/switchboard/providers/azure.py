@@ -11,6 +11,7 @@ from typing import Final
 from urllib.parse import quote
 
 from switchboard.core.capabilities import VOICES, Capabilities
+from switchboard.core.ports import ForClients
 from switchboard.providers.base import Endpoint, Kind, endpoint
 from switchboard.providers.openai_like import PATHS, OpenAILike
 
@@ -60,8 +61,8 @@ class AzureProvider(OpenAILike):
     def probe_path(self) -> str:
         return f"/models?api-version={self.row.api_version}" if self._dated else "/models"
 
-    def lets_in_clients(self, model: str) -> bool:
-        return not self._dated and super().lets_in_clients(model)
+    def for_clients(self, model: str) -> ForClients | None:
+        return None if self._dated else super().for_clients(model)
 
     def key_line(self, key: str) -> tuple[str, str]:
         return ("authorization", f"Bearer {key}") if self.row.key_style == "bearer" else ("api-key", key)

@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from switchboard import __version__
 from switchboard.core.capabilities import Capabilities
-from switchboard.core.ports import Provider, ProviderDialect, Transport
+from switchboard.core.ports import ForClients, Provider, ProviderDialect, Transport
 from switchboard.core.types import Call, Lines, Operation, SocketCall, Timeouts, Upload
 
 KeyStyle = Literal["bearer", "api-key"]
@@ -175,17 +175,8 @@ class HttpProvider:
     def socket(self, model: str) -> SocketCall | None:
         return None
 
-    def client_secret(self, model: str, body: bytes) -> Call | None:
+    def for_clients(self, model: str) -> ForClients | None:
         return None
-
-    def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
-        return None
-
-    def joined(self, call_id: str) -> SocketCall:
-        raise NotImplementedError  # there is no call to join
-
-    def hang_up(self, call_id: str) -> Call:
-        raise NotImplementedError
 
     def list_models(self) -> Call | None:
         if self.models_path is None:

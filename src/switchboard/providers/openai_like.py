@@ -8,7 +8,7 @@ from typing import Any, Final
 from urllib.parse import quote
 
 from switchboard import __version__
-from switchboard.core.ports import ProviderDialect, Transport
+from switchboard.core.ports import ForClients, ProviderDialect, Transport
 from switchboard.core.types import Call, Operation, SocketCall
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_completions import OpenAICompletions
@@ -96,13 +96,15 @@ class OpenAILike(HttpProvider):
         address = f"{url}{joint}{parameter}={quote(said, safe='')}"
         return SocketCall(address, head, self.row.realtime_shape, self.timeouts.connect, self._key)
 
-    def lets_in_clients(self, model: str) -> bool:
-        """Whether clients may converse with `model` without this server between: with secrets for them, over WebRTC."""
-        return self.row.realtime_shape == "ga" and self.serves(Operation.CONVERSE, model)
+    def for_clients(self, model: str) -> ForClients | None:
+        return self if self.row.realtime_shape == "ga" and self.serves(Operation.CONVERSE, model) else None
 
-    def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
-        if not self.lets_in_clients(model):
-            return None
+    def client_secret(self, body: bytes) -> Call:
+        """See `ForClients`."""
+        return self._call(b"POST", (self.endpoint.path + "/realtime/client_secrets").encode(), body, b"")
+
+    def offer(self, sdp: str, session: bytes) -> Call:
+        """See `ForClients`."""
         boundary = b"switchboard-" + token_hex(16).encode()
         form = FormWriter(boundary)
         form.field("sdp", sdp)
@@ -111,16 +113,13 @@ class OpenAILike(HttpProvider):
         return self._call(b"POST", target, form.body(), form_type(boundary))
 
     def joined(self, call_id: str) -> SocketCall:
+        """See `ForClients`."""
         return self._socket("call_id", call_id)
 
     def hang_up(self, call_id: str) -> Call:
+        """See `ForClients`."""
         path = f"{self.endpoint.path}/realtime/calls/{quote(call_id, safe='')}/hangup"
         return self._call(b"POST", path.encode(), b"", b"")
-
-    def client_secret(self, model: str, body: bytes) -> Call | None:
-        if not self.lets_in_clients(model):
-            return None
-        return self._call(b"POST", (self.endpoint.path + "/realtime/client_secrets").encode(), body, b"")
 
     def realtime_base(self) -> str:
         """Where it converses, where the settings do not say: beside its HTTP interface."""

@@ -6,7 +6,6 @@ Source: OpenAI's Realtime interface, ``/realtime/calls`` and its WebSocket with 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import re
 import secrets
@@ -18,6 +17,7 @@ from msgspec.structs import replace
 
 from switchboard.core.clock import now
 from switchboard.core.errors import Fault, Problem, UpstreamError
+from switchboard.core.ports import ForClients, Provider
 from switchboard.core.types import Caller, Envelope, Headers, Outcome, RequestHead, Usage
 from switchboard.dialects.realtime import JsonObject, RealtimeFrameError, Shape, dump_event
 from switchboard.engine.converse.bill import Bill
@@ -28,10 +28,9 @@ from switchboard.engine.converse.line import Closed, Line
 from switchboard.engine.converse.renewal import merge
 from switchboard.engine.converse.talk import Talk
 from switchboard.engine.exchange import Kit
-from switchboard.engine.fetch import fetch
+from switchboard.engine.fetch import fetch, fetch_by_any_key
 from switchboard.engine.problems import problem_for
 from switchboard.engine.voice import EndReason, Ticket
-from switchboard.policy.routing import Target
 
 _log: Final = logging.getLogger("switchboard.relay")
 #: Seconds that a provider may take to answer an offer, and to end a call.
@@ -72,6 +71,7 @@ class Call:
         self._ends_at = self._last + session.longest
         self._step: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._admission: Admitted | None = None
+        self._access: ForClients | None = None
         self._line: Line | None = None
         self._talk: Talk | None = None
         self._id = ""
@@ -98,7 +98,7 @@ class Call:
             admitted = await self._placed(caller, model, placed)
             sdp = await self._offered(admitted, offer.sdp, fields)
             self._goes_on()
-            await self._joined(admitted)
+            await self._join()
         except BaseException as e:
             problem = e if isinstance(e, Problem) else None
             self._end(problem, Outcome.REFUSED if problem is not None else Outcome.INTERNAL_ERROR)
@@ -153,40 +153,29 @@ class Call:
         """Pass the offer on; the provider's answer."""
         target = admitted.target
         provider = target.provider
+        access = self._access = provider.for_clients(target.model)
+        if access is None:
+            raise Problem("INVALID_REQUEST", f"{provider.title} does not converse over WebRTC.")
         try:
             session = dump_event(self._session.whole(fields, target.model))
         except RealtimeFrameError as e:
             raise Problem("INVALID_REQUEST", f"session: {e}", param="session") from None
-        for tried in itertools.count(1):
-            call = provider.offer(target.model, sdp, session)
-            if call is None:
-                raise Problem("INVALID_REQUEST", f"{provider.title} does not converse over WebRTC.")
-            try:
-                status, headers, body = await fetch(provider.transport, call, timeout=_PATIENCE, limit=_LARGEST)
-            except UpstreamError as e:
-                self._kit.targets.failed(target, e, now())
-                raise problem_for(e, provider) from None
-            if status != 401 or not provider.another_key(call, tried):
-                break
-        return self._named(target, status, headers, body)
-
-    def _named(self, target: Target, status: int, headers: Headers, body: bytes) -> bytes:
-        """The provider's answer, once it is known to be one, and which call it is about."""
         try:
+            status, headers, body = await fetch_by_any_key(
+                provider, lambda: access.offer(sdp, session), timeout=_PATIENCE, limit=_LARGEST
+            )
             if not 200 <= status < 300:
                 raise UpstreamError(Fault.STATUS, body[:500].decode("utf-8", "replace"), status=status)
-            found = headers.get(b"location", b"").decode("latin-1").partition("?")[0].rstrip("/").rpartition("/")[2]
-            if _ID.fullmatch(found) is None:
-                raise UpstreamError(Fault.PROTOCOL, "the answer to an offer names no call")
+            self._id = _id_in(headers)
         except UpstreamError as e:
             self._kit.targets.failed(target, e, now())
-            raise problem_for(e, target.provider) from None
-        self._id = found
+            raise problem_for(e, provider) from None
         return body
 
-    async def _joined(self, admitted: Admitted) -> None:
+    async def _join(self) -> None:
         """Join the call, before the client can say anything in it."""
-        call = admitted.target.provider.joined(self._id)
+        assert self._access is not None
+        call = self._access.joined(self._id)
         self._talk = Talk(self._session, Shape.GA, Shape.GA, self, self._hub.stats)
         self._line = Line(lambda sink: self._hub.connect(call, sink), self, mended=True)
         self._step = asyncio.get_running_loop().create_future()
@@ -306,16 +295,16 @@ class Call:
 
     def _hang_up(self) -> None:
         """End the call at the provider, once."""
-        if self._id and self._admission is not None:
+        if self._id and self._admission is not None and self._access is not None:
             if self._hanging_up is None:
-                self._hanging_up = asyncio.get_running_loop().create_task(self._hung_up(self._admission))
+                work = self._hung_up(self._admission.target.provider, self._access)
+                self._hanging_up = asyncio.get_running_loop().create_task(work)
         else:
             self._kit.registry.open.discard(self)
 
-    async def _hung_up(self, admission: Admitted) -> None:
-        provider = admission.target.provider
+    async def _hung_up(self, provider: Provider, access: ForClients) -> None:
         try:
-            status, _, _ = await fetch(provider.transport, provider.hang_up(self._id), timeout=_ENDING)
+            status, _, _ = await fetch(provider.transport, access.hang_up(self._id), timeout=_ENDING)
             if status >= 400 and status != 404:  # which it says where the call was over by itself
                 _log.warning("a call could not be ended: %s says %d", provider.name, status)
         except UpstreamError as e:
@@ -338,3 +327,11 @@ class Call:
         else:
             self._line.tick(at)
             self._talk.tick(at)
+
+
+def _id_in(headers: Headers) -> str:
+    """The id of the call that the answer to an offer is about. Raises `UpstreamError`."""
+    found = headers.get(b"location", b"").decode("latin-1").partition("?")[0].rstrip("/").rpartition("/")[2]
+    if _ID.fullmatch(found) is None:
+        raise UpstreamError(Fault.PROTOCOL, "the answer to an offer names no call")
+    return found

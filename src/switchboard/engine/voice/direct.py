@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from switchboard.core.errors import Fault, Problem, UpstreamError
 from switchboard.core.types import Caller, Converse
-from switchboard.engine.fetch import fetch
+from switchboard.engine.fetch import fetch_by_any_key
 from switchboard.engine.gate import Gate
 from switchboard.engine.problems import problem_for
 
@@ -47,25 +47,23 @@ async def mint_at_provider(gate: Gate, caller: Caller, session: dict[str, Any], 
         "expires_after": {"anchor": "created_at", "seconds": min(max(seconds, LEAST), MOST)},
         "session": {"type": "realtime", "model": target.model, **session},
     }
-    body, tried = msgspec.json.encode(wanted), 1
-    while True:
-        socket, call = provider.socket(target.model), provider.client_secret(target.model, body)
-        if socket is None or call is None:
-            text = f"{provider.title} has no secrets for clients: set voice.connect to relay."
-            raise Problem("INTERNAL_ERROR", text)
-        try:
-            status, _, said = await fetch(provider.transport, call, timeout=_TIMEOUT, limit=1024 * 1024)
-            if status == 401 and provider.another_key(call, tried):
-                tried += 1
-                continue
-            if status != 200:
-                text = said[:500].decode("utf-8", "replace")
-                raise UpstreamError(Fault.STATUS, text, status=status)
-            answer = msgspec.json.decode(said, type=_Answer)
-        except UpstreamError as e:
-            raise problem_for(e, provider) from None
-        except msgspec.DecodeError as e:
-            raise problem_for(UpstreamError(Fault.PROTOCOL, str(e)), provider) from None
-        if any(shown in socket.url for key in provider.secrets if key for shown in (key, quote(key, safe=""))):
-            raise Problem("INTERNAL_ERROR", detail=f"the realtime_url of {provider.name} holds its key")
-        return Minted(socket.url, answer.value, answer.expires_at)
+    body = msgspec.json.encode(wanted)
+    socket, access = provider.socket(target.model), provider.for_clients(target.model)
+    if socket is None or access is None:
+        text = f"{provider.title} has no secrets for clients: set voice.connect to relay."
+        raise Problem("INTERNAL_ERROR", text)
+    try:
+        status, _, said = await fetch_by_any_key(
+            provider, lambda: access.client_secret(body), timeout=_TIMEOUT, limit=1024 * 1024
+        )
+        if status != 200:
+            text = said[:500].decode("utf-8", "replace")
+            raise UpstreamError(Fault.STATUS, text, status=status)
+        answer = msgspec.json.decode(said, type=_Answer)
+    except UpstreamError as e:
+        raise problem_for(e, provider) from None
+    except msgspec.DecodeError as e:
+        raise problem_for(UpstreamError(Fault.PROTOCOL, str(e)), provider) from None
+    if any(shown in socket.url for key in provider.secrets if key for shown in (key, quote(key, safe=""))):
+        raise Problem("INTERNAL_ERROR", detail=f"the realtime_url of {provider.name} holds its key")
+    return Minted(socket.url, answer.value, answer.expires_at)

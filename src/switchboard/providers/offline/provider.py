@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from switchboard.core.capabilities import VOICES, Capabilities
 from switchboard.core.errors import Fault, UpstreamError
-from switchboard.core.ports import Flow, ProviderDialect, Transport, UpstreamSink
+from switchboard.core.ports import Flow, ForClients, ProviderDialect, Transport, UpstreamSink
 from switchboard.core.types import Call, Lines, Operation, SocketCall, Timeouts, Upload
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_embeddings import OpenAIEmbeddings
@@ -73,17 +73,8 @@ class OfflineProvider:
     def socket(self, model: str) -> SocketCall | None:
         return None
 
-    def client_secret(self, model: str, body: bytes) -> Call | None:
+    def for_clients(self, model: str) -> ForClients | None:
         return None
-
-    def offer(self, model: str, sdp: str, session: bytes) -> Call | None:
-        return None
-
-    def joined(self, call_id: str) -> SocketCall:
-        raise NotImplementedError  # there is no call to join
-
-    def hang_up(self, call_id: str) -> Call:
-        raise NotImplementedError
 
     def list_models(self) -> Call | None:
         return None

@@ -6,15 +6,15 @@ import asyncio
 import re
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, suppress
-from itertools import pairwise
 from typing import Any
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from support.client import Connection, chat, request
+from support.fuzzing import errors_seen, quick, split
 from support.gateway import Gateway, gateway
 
 HOST = b"host: localhost\r\n"
@@ -69,10 +69,10 @@ TOKENS = [
 class Served:
     """A gateway on a loop of its own: examples share it, since hypothesis calls plain functions."""
 
-    def __init__(self, runner: asyncio.Runner, g: Gateway) -> None:
+    def __init__(self, runner: asyncio.Runner, g: Gateway, seen: list[str]) -> None:
         self.runner = runner
         self.g = g
-        self.seen: list[str] = []
+        self.seen = seen
 
     def run(self, what: Coroutine[Any, Any, None]) -> None:
         self.runner.run(what)
@@ -106,42 +106,21 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served() -> Iterator[Served]:
-    import logging
-
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         context = gateway("splice")
         g = runner.run(context.__aenter__())
-        s = Served(runner, g)
-
-        class Listener(logging.Handler):
-            def emit(self, record: logging.LogRecord) -> None:
-                s.seen.append(self.format(record))
-
-        listener = Listener(logging.ERROR)
-        logging.getLogger().addHandler(listener)
-        runner.get_loop().set_exception_handler(lambda _, what: s.seen.append(repr(what)))
+        s = Served(runner, g, stack.enter_context(errors_seen(runner)))
         try:
             yield s
             log = runner.run(g.log())
             assert '"ERROR"' not in log
             assert not g.app.registry.open
         finally:
-            logging.getLogger().removeHandler(listener)
             runner.run(context.__aexit__(None, None, None))
 
 
-_QUICK = settings(
-    max_examples=300,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-def _split(data: bytes, cuts: list[int]) -> list[bytes]:
-    edges = [0, *sorted({c % (len(data) + 1) for c in cuts}), len(data)]
-    return [data[a:b] for a, b in pairwise(edges) if a < b]
+_QUICK = quick(300)
 
 
 @st.composite
@@ -168,13 +147,13 @@ def mutated(draw: st.DrawFn) -> bytes:
 @_QUICK
 @given(data=st.binary(max_size=400), cuts=st.lists(st.integers(0, 1000), max_size=4))
 def test_random_bytes(served: Served, data: bytes, cuts: list[int]) -> None:
-    served.run(served.hears(_split(data, cuts)))
+    served.run(served.hears(split(data, cuts)))
 
 
 @_QUICK
 @given(data=mutated(), cuts=st.lists(st.integers(0, 2000), max_size=5))
 def test_requests_with_something_wrong(served: Served, data: bytes, cuts: list[int]) -> None:
-    served.run(served.hears(_split(data, cuts)))
+    served.run(served.hears(split(data, cuts)))
 
 
 @_QUICK
@@ -186,7 +165,7 @@ def test_valid_requests_split_anywhere(served: Served, seed: bytes, cuts: list[i
     async def go() -> None:
         c = await served.g.connect()
         try:
-            for p in _split(seed, cuts):
+            for p in split(seed, cuts):
                 await c.send(p)
                 await asyncio.sleep(0)
             async with asyncio.timeout(2):

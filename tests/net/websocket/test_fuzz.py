@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, suppress
-from itertools import pairwise
 from typing import Any, cast
 
 import pytest
 import uvloop
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.fuzzing import errors_seen, quick, split
 from support.sockets import HELLO, Heard, Served, closing, frame, served, until
 from switchboard.net.websocket import SocketLimits, Sockets, WebSocket
 from switchboard.net.websocket.masking import Keys, mask, mask_with_integers
@@ -44,10 +43,10 @@ TOKENS = [
 class Running:
     """A front door on a loop of its own: examples share it, since hypothesis calls plain functions."""
 
-    def __init__(self, runner: asyncio.Runner, s: Served) -> None:
+    def __init__(self, runner: asyncio.Runner, s: Served, seen: list[str]) -> None:
         self.runner = runner
         self.s = s
-        self.seen: list[str] = []
+        self.seen = seen
 
     def run(self, what: Coroutine[Any, Any, None]) -> None:
         self.runner.run(what)
@@ -75,33 +74,14 @@ def running() -> Iterator[Running]:
     with ExitStack() as stack:
         runner = stack.enter_context(asyncio.Runner(loop_factory=uvloop.new_event_loop))
         context = served(LIMITS)
-        r = Running(runner, runner.run(context.__aenter__()))
-
-        class Listener(logging.Handler):
-            def emit(self, record: logging.LogRecord) -> None:
-                r.seen.append(self.format(record))
-
-        listener = Listener(logging.ERROR)
-        logging.getLogger().addHandler(listener)
-        runner.get_loop().set_exception_handler(lambda _, what: r.seen.append(repr(what)))
+        r = Running(runner, runner.run(context.__aenter__()), stack.enter_context(errors_seen(runner)))
         try:
             yield r
         finally:
-            logging.getLogger().removeHandler(listener)
             runner.run(context.__aexit__(None, None, None))
 
 
-_QUICK = settings(
-    max_examples=200,
-    deadline=None,
-    database=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-
-
-def _split(data: bytes, cuts: list[int]) -> list[bytes]:
-    edges = [0, *sorted({c % (len(data) + 1) for c in cuts}), len(data)]
-    return [data[a:b] for a, b in pairwise(edges) if a < b]
+_QUICK = quick(200)
 
 
 @st.composite
@@ -125,13 +105,13 @@ def mutated(draw: st.DrawFn) -> bytes:
 @_QUICK
 @given(data=st.binary(max_size=300), cuts=st.lists(st.integers(0, 1000), max_size=4))
 def test_random_bytes(running: Running, data: bytes, cuts: list[int]) -> None:
-    running.run(running.hears(_split(data, cuts)))
+    running.run(running.hears(split(data, cuts)))
 
 
 @_QUICK
 @given(data=mutated(), cuts=st.lists(st.integers(0, 6000), max_size=6))
 def test_frames_with_something_wrong(running: Running, data: bytes, cuts: list[int]) -> None:
-    running.run(running.hears(_split(data, cuts)))
+    running.run(running.hears(split(data, cuts)))
 
 
 @_QUICK
@@ -194,8 +174,8 @@ def _told(pieces: list[bytes], *, client: bool) -> tuple[list[tuple[str, bytes]]
 
 @settings(_QUICK, max_examples=600)
 @given(data=st.one_of(mutated(), st.sampled_from(SEEDS)), cuts=st.lists(st.integers(0, 6000), max_size=12))
-def test_it_does_not_matter_how_bytes_are_split(data: bytes, cuts: list[int]) -> None:
-    assert _told([data], client=False) == _told(_split(data, cuts), client=False)
+def test_it_does_not_matter_how_bytes_aresplit(data: bytes, cuts: list[int]) -> None:
+    assert _told([data], client=False) == _told(split(data, cuts), client=False)
 
 
 @settings(_QUICK, max_examples=300)
@@ -213,21 +193,21 @@ def test_what_is_valid_is_heard_whole(
     said, expected = b"", []
     for is_text, text, fragments in messages:
         payload = text.encode()
-        pieces = _split(payload, fragments) or [b""]
+        pieces = split(payload, fragments) or [b""]
         for i, p in enumerate(pieces):
             kind = (1 if is_text else 2) if i == 0 else 0
             said += frame(kind | (0x80 if i == len(pieces) - 1 else 0), p, mask=not client)
             if pings:
                 said += frame(0x89, b"?", mask=not client)
         expected.append(("text" if is_text else "binary", payload))
-    heard, closed, _ = _told(_split(said + closing(4000, b"end", mask=not client), cuts), client=client)
+    heard, closed, _ = _told(split(said + closing(4000, b"end", mask=not client), cuts), client=client)
     assert heard == expected and closed == [(4000, "end", True)]
 
 
 @settings(_QUICK, max_examples=300)
 @given(data=st.binary(max_size=400), cuts=st.lists(st.integers(0, 400), max_size=5), client=st.booleans())
 def test_random_bytes_on_either_side(data: bytes, cuts: list[int], client: bool) -> None:
-    first, second = _told([data] if data else [], client=client), _told(_split(data, cuts), client=client)
+    first, second = _told([data] if data else [], client=client), _told(split(data, cuts), client=client)
     assert first == second
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -62,7 +63,7 @@ class Asked(Struct, frozen=True):
 Tell = Callable[[Problem], tuple[int, Lines, bytes]]
 
 
-class RelayState:
+class RelayState(ABC):
     """The part of a `Relay` that talks to the client, and ends."""
 
     def __init__(
@@ -99,8 +100,9 @@ class RelayState:
         self._status = 0
         self._keys = 1  # of the provider that were tried
 
+    @abstractmethod
     def _admitted(self, admitted: Admitted) -> None:
-        raise NotImplementedError
+        """They may talk: reach the provider."""
 
     # ---- to the client
 

@@ -79,24 +79,35 @@ def item_of(c: Conversation) -> ConversationItem:
     )
 
 
+_BAD: Final[_Responses] = {
+    400: {"description": "Something in the question is not right."},
+    503: {"description": "The database cannot be used."},
+}
+_NONE: Final[_Responses] = {**_BAD, 404: {"description": "There is nothing of that name, or it is not yours."}}
+#: Whose conversations a request is about, that names a user: profile and owner. Raises `Problem`.
+_About = Callable[[Request, str], tuple[str, str]]
+
+
 def router(conversations: Callable[[], Conversations], journals: JournalsOfAll) -> APIRouter:
     """The endpoints of both."""
-    r = APIRouter(tags=["conversations"])
-    bad: _Responses = {
-        400: {"description": "Something in the question is not right."},
-        503: {"description": "The database cannot be used."},
-    }
-    none: _Responses = {**bad, 404: {"description": "There is nothing of that name, or it is not yours."}}
 
     def about(request: Request, user: str) -> tuple[str, str]:
-        """Profile and owner."""
         told = request.scope["switchboard"]
         gate: Gate = told["gate"]
         if user and _NAME.fullmatch(user) is None:
             raise Problem("INVALID_REQUEST", "userId: letters, digits and . _ : ~ - are allowed.", param="userId")
         return gate.profile.name, conversations().owner(told["caller"], user)
 
-    @r.get("/api/conversations", summary="The caller's conversations, the newest first", responses=bad)
+    r = APIRouter(tags=["conversations"])
+    _held(r, conversations, about)
+    _under_way(r, journals, about)
+    return r
+
+
+def _held(r: APIRouter, conversations: Callable[[], Conversations], about: _About) -> None:
+    """``/api/conversations``."""
+
+    @r.get("/api/conversations", summary="The caller's conversations, the newest first", responses=_BAD)
     @r.get("/api/v1/conversations", include_in_schema=False)
     async def listed(
         request: Request,
@@ -113,7 +124,7 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll) 
             raise problem_of(e) from None
         return ConversationList(items=[item_of(c) for c in page.items], next=page.next or None)
 
-    @r.get("/api/conversations/{id}", summary="One conversation with its messages", responses=none)
+    @r.get("/api/conversations/{id}", summary="One conversation with its messages", responses=_NONE)
     @r.get("/api/v1/conversations/{id}", include_in_schema=False)
     async def one(request: Request, id: str, userId: str = Query("")) -> ConversationWhole:  # noqa: A002, N803
         profile, owner = about(request, userId)
@@ -129,7 +140,7 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll) 
         shown = item_of(item).model_dump() | {"messages": held.messages}
         return ConversationWhole(**shown)
 
-    @r.delete("/api/conversations/{id}", summary="Forget a conversation", responses=none)
+    @r.delete("/api/conversations/{id}", summary="Forget a conversation", responses=_NONE)
     @r.delete("/api/v1/conversations/{id}", include_in_schema=False)
     async def forgotten(request: Request, id: str, userId: str = Query("")) -> Deleted:  # noqa: A002, N803
         profile, owner = about(request, userId)
@@ -140,6 +151,10 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll) 
         if not gone:
             raise Problem("CONVERSATION_NOT_FOUND")
         return Deleted()
+
+
+def _under_way(r: APIRouter, journals: JournalsOfAll, about: _About) -> None:
+    """``/api/chat/{id}/stream``."""
 
     @r.get(
         "/api/chat/{id}/stream",
@@ -167,14 +182,12 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll) 
         ]
         return response
 
-    @r.delete("/api/chat/{id}/stream", summary="Stop the answer that is under way", responses=none)
+    @r.delete("/api/chat/{id}/stream", summary="Stop the answer that is under way", responses=_NONE)
     @r.delete("/api/v1/chat/{id}/stream", include_in_schema=False)
     async def stopped(request: Request, id: str, userId: str = Query("")) -> Deleted:  # noqa: A002, N803
         if not await journals.stop((*about(request, userId), id)):
             raise Problem("CONVERSATION_NOT_FOUND", "No answer is under way in this conversation.")
         return Deleted()
-
-    return r
 
 
 def _iso(ms: int) -> str:

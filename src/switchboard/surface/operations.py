@@ -170,6 +170,13 @@ def router(
         _operator(request)
         return Response(await gathered.metrics(), headers={"content-type": CONTENT_TYPE})
 
+    _models_listed(r, catalog)
+    return r
+
+
+def _models_listed(r: APIRouter, catalog: Callable[[], Catalog]) -> None:
+    """``/models`` and ``/v1/models``."""
+
     @r.get("/models", tags=["access key"], summary="List models", response_model_exclude_none=True)
     @r.get("/v1/models", tags=["models"], summary="List models", response_model_exclude_none=True)
     async def models(request: Request) -> ModelList | AnthropicModelList:
@@ -191,8 +198,6 @@ def router(
                 return _as_anthropic([one]).data[0] if "anthropic-version" in request.headers else one
         shown = model[:256].encode("ascii", "replace").decode()
         raise Problem("MODEL_NOT_FOUND", f"The model '{shown}' does not exist here.", param="model")
-
-    return r
 
 
 async def _models(request: Request, catalog: Catalog) -> list[dict[str, Any]]:

@@ -95,8 +95,7 @@ async def test_closes_after_a_silence_and_after_the_longest_time() -> None:
 
 
 async def test_closes_where_the_provider_does_not_take_the_session() -> None:
-    """This provider knows one kind of turn detection of which the interface knows none."""
-    assert await closed(turn_detection={"type": "clairvoyance"}) == (1011, "error", "provider_rejected")
+    assert await closed(voice="nobody") == (1011, "error", "provider_rejected")
     assert "`provider_rejected`" in told(1011)
 
 

@@ -20,6 +20,8 @@ from switchboard.store import Database, Kind, StoreError
 
 pytestmark = pytest.mark.anyio
 
+#: Seconds: less than a loop would stand still that waited for the database itself, more than a busy machine lets it stand.
+STILL = 1.0
 ADD = "INSERT INTO usage_batches (id, at) VALUES (?, 1)"
 
 
@@ -92,7 +94,7 @@ async def test_a_server_that_is_down_at_the_start_is_found_when_it_is_up(server:
         assert await database.wait_ready(5)
         assert time.monotonic() - up < 2
         assert await _add(database, "a") == 1
-    assert stalled[0] < 0.25
+    assert stalled[0] < STILL
 
 
 async def test_a_server_that_dies_is_noticed_and_found_again(server: PostgresServer) -> None:
@@ -129,7 +131,7 @@ async def test_a_server_that_dies_is_noticed_and_found_again(server: PostgresSer
         await asyncio.gather(*writers, return_exceptions=True)
         assert kinds == {Kind.UNAVAILABLE}
         assert await _count(database) >= written  # whose answer was lost may be there; what was answered is
-    assert stalled[0] < 0.25
+    assert stalled[0] < STILL
 
 
 async def test_an_idle_store_notices_that_its_server_died(server: PostgresServer) -> None:
@@ -171,7 +173,7 @@ async def test_a_server_that_stands_still_is_noticed(server: PostgresServer) -> 
             server.thaw()
         assert await database.wait_ready(5)
         assert await _add(database, "a") == 1
-    assert stalled[0] < 0.25
+    assert stalled[0] < STILL
 
 
 async def test_closing_does_not_wait_for_a_server_that_stands_still(server: PostgresServer) -> None:
@@ -216,7 +218,7 @@ async def test_a_row_that_another_holds_is_waited_for_two_seconds(server: Postgr
                 await database.run(lambda db: db.change("UPDATE usage_batches SET at = 3"), write=True)
             assert e.value.kind is Kind.LOCKED and 1.5 < time.monotonic() - began < 3
         assert database.ready
-    assert stalled[0] < 0.25
+    assert stalled[0] < STILL
 
 
 @contextmanager
@@ -250,7 +252,7 @@ async def test_a_file_that_another_process_holds_is_waited_for_two_seconds(file:
                 assert (first.kind, second.kind, reading) == (Kind.LOCKED, Kind.LOCKED, 0)
                 assert database.ready
                 assert await _add(database, "c") == 1  # this one waits for the rest of the three seconds
-            assert stalled[0] < 0.25
+            assert stalled[0] < STILL
 
 
 async def test_a_full_disk_is_named_and_got_over(file: Path) -> None:

@@ -19,6 +19,7 @@ from support.realtime_conversation import Conversation
 from support.realtime_types import Json, RefusalError, Types, by_type
 
 _PCM = {"type": "audio/pcm", "rate": 24000}
+_VOICES = ("alloy", "ash", "ballad", "coral", "echo", "sage", "shimmer", "verse", "marin", "cedar")
 
 
 class _Created(SessionCreatedEvent):
@@ -80,6 +81,10 @@ class Ga(Conversation):
         for side in ("input", "output"):
             if ((audio.get(side) or {}).get("format") or _PCM) != _PCM:
                 raise RefusalError("Only audio/pcm is spoken here.", "invalid_value", f"session.audio.{side}.format")
+        voice = (audio.get("output") or {}).get("voice", "marin")
+        if voice not in _VOICES:
+            message = f"Invalid value: '{voice}'. Supported values are: {', '.join(map(repr, _VOICES))}."
+            raise RefusalError(message, "invalid_value", "session.audio.output.voice")
         merged = {side: {**self.session["audio"][side], **(audio.get(side) or {})} for side in ("input", "output")}
         return {**self.session, **update, "audio": merged}
 

@@ -321,7 +321,7 @@ class Model:
     def __init__(self, told: Told, number: int, turns: list[Model], random: Random) -> None:
         self.told, self.id, self.turns, self.random = told, f"i{number}", turns, random
         self.since: float | None = None
-        self.placed = self.gone = self.cut = self.frozen = False
+        self.placed = self.gone = self.cut = self.frozen = self.complete = False
         self.shown = True
         self.content = ""
         self.ms = 0
@@ -420,6 +420,7 @@ class Model:
 
         def whole() -> None:
             self.says(self.text)
+            self.complete = True
             item = message(self.id, "assistant", [part])
             self.tell("response.output_item.done", item=item, response_id=f"r-{self.id}", output_index=0)
 
@@ -447,7 +448,7 @@ class Model:
         self.cut = self.frozen = True
 
     def cancel(self) -> None:
-        self.cut = True
+        self.cut = self.cut or not self.complete
         self.tell("response.done", response={"id": f"r-{self.id}", "status": "cancelled", "output": []})
 
     def delete(self) -> None:

@@ -8,7 +8,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 8000
 
-.PHONY: help install dev serve test check format lock bench docs clean
+.PHONY: help install dev compile serve test check format lock bench docs clean
 .DEFAULT_GOAL := help
 
 help:  ## Show the targets
@@ -22,7 +22,7 @@ $(VENV)/.made:
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 
-$(VENV)/.installed: requirements.txt pyproject.toml | $(VENV)/.made
+$(VENV)/.installed: requirements.txt pyproject.toml tools/compile.py | $(VENV)/.made
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.txt
 	$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
@@ -34,6 +34,9 @@ $(VENV)/.dev: requirements-dev.txt $(VENV)/.installed
 install: $(VENV)/.installed  ## Install the program into .venv
 
 dev: $(VENV)/.dev  ## … and what tests and checks need
+
+compile: $(VENV)/.installed  ## Compile anew what was compiled and has changed since
+	$(BIN)/python tools/compile.py
 
 serve: $(VENV)/.installed  ## Serve on 127.0.0.1:8000
 	@PORT=$(PORT) $(BIN)/switchboard serve
@@ -63,7 +66,7 @@ lock: $(VENV)/.dev  ## Choose the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile -q -U $(LOCK) --extra build --extra offline --extra dev pyproject.toml -o requirements-dev.txt
 LOCK := --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --universal --python-version 3.11
 
-bench: $(VENV)/.dev  ## Measure against nginx (takes a few minutes, needs root)
+bench: $(VENV)/.dev compile  ## Measure against nginx (takes a few minutes, needs root)
 	@command -v nginx >/dev/null && command -v wrk >/dev/null || tools/apt-install nginx-light wrk
 	$(BIN)/python -m bench
 
@@ -71,4 +74,4 @@ docs: $(VENV)/.dev  ## Make the pages that are made from code
 	$(BIN)/python -m docs.make
 
 clean:  ## Remove what was made
-	rm -rf $(VENV) tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/run
+	find src -name "*.so" -delete; rm -rf $(VENV) build src/switchboard/compiled.json tests/clients/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis bench/run

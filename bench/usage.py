@@ -21,7 +21,8 @@ from typing import Final
 
 from switchboard.store import Database
 from switchboard.store.schema import upgrade
-from switchboard.store.usage import UsageLog, UsageRow
+from switchboard.store.usage import UsageLog
+from switchboard.store.usage_row import UsageRow
 
 KEY: Final = "bench-0123456789"
 PORT: Final = 19614

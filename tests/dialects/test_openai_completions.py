@@ -33,7 +33,8 @@ from switchboard.core.ports import Context, Phase
 from switchboard.core.types import Generate, Usage
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_completions import OpenAICompletions, read_request
-from switchboard.policy.profile import Profile, apply
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import Profile
 
 WIRE, CHAT = OpenAICompletions(), OpenAIChat()
 PLAIN = Capabilities()

@@ -17,7 +17,8 @@ from switchboard.core.events import Done, Metered, Sound
 from switchboard.core.ports import Phase
 from switchboard.core.types import Speak, Usage
 from switchboard.dialects.openai_speech import FORMATS, OpenAISpeech, OpenAISpeechEvents, read_request
-from switchboard.policy.profile import Profile, apply
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import Profile
 
 WIRE, EVENTS = OpenAISpeech(), OpenAISpeechEvents()
 OPENAI = Capabilities(voices=VOICES)

@@ -39,7 +39,8 @@ from switchboard.dialects.openai_transcription import (
     usage_out,
 )
 from switchboard.dialects.plain_transcript import PlainTranscript
-from switchboard.policy.profile import Profile, apply
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import Profile
 
 WIRE = OpenAITranscription()
 SOUND = ("file", "a.wav", "audio/wav", b"RIFF and so on")

@@ -10,7 +10,8 @@ import pytest
 from support.client import chat
 from support.gateway import gateway
 from switchboard.net.script import Again, Request, Script, ScriptServer, answer
-from switchboard.telemetry.records import Ledger, Record
+from switchboard.telemetry.ledger import Ledger
+from switchboard.telemetry.records import Record
 
 pytestmark = pytest.mark.anyio
 

@@ -40,7 +40,8 @@ from switchboard.dialects.anthropic_messages import (
 )
 from switchboard.dialects.openai_chat import OpenAIChat, OpenAIDecoder, OpenAIEncoder
 from switchboard.dialects.openai_chat import read_request as read_openai
-from switchboard.policy.profile import Profile, apply
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import Profile
 from switchboard.wire.json_body import load_json
 
 QUICK = settings(max_examples=150, deadline=None)

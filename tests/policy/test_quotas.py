@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from switchboard.core.counting import Allowance, Taken, Window
 from switchboard.core.types import Caller
-from switchboard.policy.quotas import Quotas, Rule, caller_key, headers, refusal
+from switchboard.policy.quotas import Quotas, caller_key, headers, refusal
+from switchboard.policy.rules import Rule
 
 PEER = "203.0.113.5"
 ANN = Caller("apikey:ann", "api_key")

@@ -12,7 +12,8 @@ from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider
 from switchboard.core.types import Generate, Operation
 from switchboard.policy.profile import Profile
-from switchboard.policy.routing import Routing, Target
+from switchboard.policy.routing import Routing
+from switchboard.policy.targets import Target
 
 
 class Fake:

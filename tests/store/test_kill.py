@@ -18,7 +18,8 @@ WRITER = """
 import asyncio, sys
 from switchboard.store import Database
 from switchboard.store.conversations import Conversations
-from switchboard.store.usage import UsageLog, UsageRow
+from switchboard.store.usage import UsageLog
+from switchboard.store.usage_row import UsageRow
 
 async def main(url, run):
     database = Database.open(url)

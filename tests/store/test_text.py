@@ -16,7 +16,8 @@ from switchboard.store.keys import ApiKey, Keys
 from switchboard.store.text import MOST, key, label, to_json
 from switchboard.store.tickets import TicketRow, Tickets
 from switchboard.store.transcripts import Transcripts
-from switchboard.store.usage import By, UsageLog, UsageRow
+from switchboard.store.usage import By, UsageLog
+from switchboard.store.usage_row import UsageRow
 from switchboard.store.voice_sessions import Heard, VoiceSessions
 from switchboard.store.web_sessions import WebSession, WebSessions
 

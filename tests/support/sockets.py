@@ -217,7 +217,7 @@ async def served(
     s = Served(door, state)
     config = Config(app=cast("Any", None), log_config=None)
     factory = functools.partial(FrontProtocol, config, state, {}, door=cast("Any", door), sockets=door)
-    server = await asyncio.get_running_loop().create_server(factory, "127.0.0.1", 0, ssl=tls)
+    server = await asyncio.get_running_loop().create_server(cast("Any", factory), "127.0.0.1", 0, ssl=tls)
     s.port = server.sockets[0].getsockname()[1]
 
     async def ticking() -> None:

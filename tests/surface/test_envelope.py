@@ -12,7 +12,8 @@ from support.client import chat
 from support.gateway import gateway
 from switchboard.core.types import Envelope, RequestHead
 from switchboard.net.address import Networks
-from switchboard.surface.envelope import Envelopes, EnvelopeSettings
+from switchboard.surface.envelope import Envelopes
+from switchboard.surface.envelope_settings import EnvelopeSettings
 
 LOCAL: dict[bytes, bytes] = {b"host": b"localhost:8000"}
 

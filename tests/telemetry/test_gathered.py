@@ -15,8 +15,9 @@ from switchboard.core.process import Process
 from switchboard.core.types import Usage
 from switchboard.net.control import Control, Siblings
 from switchboard.telemetry.gathered import Gathered, Open, merged
+from switchboard.telemetry.ledger import Ledger
 from switchboard.telemetry.metrics import Metrics
-from switchboard.telemetry.records import Ledger, Record
+from switchboard.telemetry.records import Record
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

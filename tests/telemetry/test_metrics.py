@@ -9,8 +9,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.client import chat
 from support.gateway import gateway
 from switchboard.core.types import Usage
+from switchboard.telemetry.ledger import Ledger
 from switchboard.telemetry.metrics import Metrics
-from switchboard.telemetry.records import Ledger, Record
+from switchboard.telemetry.records import Record
 
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

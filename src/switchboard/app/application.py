@@ -56,9 +56,9 @@ from switchboard.surface import access_key_service, conversations, operations, p
 from switchboard.surface import problem as shapes
 from switchboard.surface.access_key_service import Doorkeeper
 from switchboard.telemetry.gathered import Gathered, Open
+from switchboard.telemetry.ledger import Ledger
 from switchboard.telemetry.logs import Log
 from switchboard.telemetry.metrics import Metrics
-from switchboard.telemetry.records import Ledger
 
 if TYPE_CHECKING:
     from switchboard.telemetry.traces import Traces

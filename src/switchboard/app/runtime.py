@@ -27,17 +27,19 @@ from switchboard.net.address import Networks, is_loopback, split_host
 from switchboard.policy.authenticate import AccessKeys, digest
 from switchboard.policy.profile import Default, Profile
 from switchboard.policy.retirement import Retirements
-from switchboard.policy.routing import Entry, Routing
+from switchboard.policy.routing import Routing
+from switchboard.policy.targets import Entry
 from switchboard.providers import kinds
 from switchboard.providers.base import Kind, Row
-from switchboard.shell.switch import Routes
+from switchboard.shell.routes import Routes
 from switchboard.surface import access_key_service, openai_v1
 from switchboard.surface.anthropic_v1 import Messages
-from switchboard.surface.envelope import Envelopes, EnvelopeSettings
+from switchboard.surface.envelope import Envelopes
+from switchboard.surface.envelope_settings import EnvelopeSettings
 from switchboard.surface.speech import Transcripts, Tts
 from switchboard.surface.web_chat import WebChat
+from switchboard.telemetry.ledger import Ledger
 from switchboard.telemetry.logs import Log
-from switchboard.telemetry.records import Ledger
 
 
 class Runtime(Struct, frozen=True):

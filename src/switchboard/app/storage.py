@@ -26,7 +26,8 @@ from switchboard.store.conversations import Conversations
 from switchboard.store.keys import Keys
 from switchboard.store.schema import upgrade
 from switchboard.store.urls import is_postgres
-from switchboard.store.usage import Spent, UsageLog, UsageRow, day_of
+from switchboard.store.usage import Spent, UsageLog
+from switchboard.store.usage_rows import day_of, row_of
 from switchboard.store.web_sessions import WebSessions
 from switchboard.telemetry.records import Record
 
@@ -76,7 +77,7 @@ class Storage:
 
     def records(self, batch: list[Record]) -> None:
         """Keep what requests used, once they are over: those of callers who are known."""
-        rows = [UsageRow.of(r, r.user) for r in batch if r.dialect and r.caller]
+        rows = [row_of(r) for r in batch if r.dialect and r.caller]
         if rows:
             self.writer.put(rows)
 

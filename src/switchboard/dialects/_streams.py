@@ -5,6 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import Event, Failed
 from switchboard.core.ports import Context, Meter, Phase
@@ -30,6 +32,7 @@ def cut() -> UpstreamError:
     return UpstreamError(Fault.CUT, "the stream ended before it was complete")
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class EventDecoder(ABC):
     """A stream in, events out: a `core.ports.Decoder`. It ends with `Done`, which its kind adds to `out` when it sets `_ended`,
     or with `Failed`."""
@@ -65,6 +68,7 @@ class EventDecoder(ABC):
         return out
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class EventTap(ABC):
     """Leaves a stream as it is, event by event, and reads along for usage and errors: a `core.ports.Pipe`."""
 

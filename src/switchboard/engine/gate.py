@@ -15,9 +15,12 @@ from switchboard.core.types import Caller, Lines, Op, RequestHead
 from switchboard.engine.identity import Identity
 from switchboard.engine.prices import UNKNOWN, PriceBook
 from switchboard.engine.reservation import Reservation
-from switchboard.policy.profile import Profile, apply
-from switchboard.policy.quotas import Quotas, Rules, headers, refusal
-from switchboard.policy.routing import Routing, Target
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import Profile
+from switchboard.policy.quotas import Quotas, headers, refusal
+from switchboard.policy.routing import Routing
+from switchboard.policy.rules import Rules
+from switchboard.policy.targets import Target
 
 _JSON: Final = b"application/json"
 _BARE: Final = re.compile(rb"(?:audio|video)/[a-z0-9.+-]+|application/(?:ogg|octet-stream)")

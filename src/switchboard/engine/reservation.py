@@ -12,7 +12,8 @@ from msgspec import Raw
 from switchboard.core.counting import Change, Counters, Taken, Window
 from switchboard.core.types import Draw, Embed, Generate, Lines, Op, Usage
 from switchboard.policy.pricing import Price
-from switchboard.policy.quotas import NANO, Rules, headers, refusal
+from switchboard.policy.quotas import NANO, headers, refusal
+from switchboard.policy.rules import Rules
 
 #: Tokens of an answer that are set aside at a time while it streams.
 _STEP: Final = 512

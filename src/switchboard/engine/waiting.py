@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from types import CoroutineType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 T = TypeVar("T")
 
@@ -21,8 +20,8 @@ class Waiting:
 
     def when(self, found: T | Coroutine[Any, Any, T], go_on: Callable[[T], None]) -> None:
         """Go on with `found`, or with what it gives. Raises what `go_on` raises at once."""
-        if type(found) is not CoroutineType:
-            go_on(cast("T", found))
+        if not isinstance(found, Coroutine):
+            go_on(found)
             return
 
         async def later() -> None:

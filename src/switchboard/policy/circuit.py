@@ -7,7 +7,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from switchboard.policy.routing import Target
+from switchboard.policy.targets import Target
 
 _REMEMBERED: Final = 1024  # a client may name models as it likes
 

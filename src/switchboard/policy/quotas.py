@@ -6,11 +6,10 @@ from collections import OrderedDict
 from math import ceil
 from typing import Final
 
-from msgspec import Struct
-
-from switchboard.core.counting import Allowance, Take, Taken, Window
+from switchboard.core.counting import Allowance, Taken, Window
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Lines
+from switchboard.policy.rules import Rule, Rules
 
 #: Dollars are counted in billionths.
 NANO: Final = 1_000_000_000
@@ -28,34 +27,6 @@ _SPAN: Final = {
     Window.HELD: "at a time",
 }
 _LONGEST_KEY: Final = 160
-
-
-class Rule(Struct, frozen=True, gc=False):
-    """One counter that a use is held against. `measure` is "requests", "tokens", "dollars" (counted in billionths), "streams", "connects" or
-    "sessions"; `whose` is "caller", "app" or "address"."""
-
-    key: str
-    window: Window
-    limit: int
-    measure: str
-    whose: str
-
-    def take(self, amount: int) -> Take:
-        """Add `amount`."""
-        return Take(self.key, self.window, amount, self.limit)
-
-
-class Rules(Struct, frozen=True, gc=False):
-    """All that holds for a caller at an address. `admission` are the takes for one request, one for each of `requests`;
-    `uses` are those of tokens and dollars."""
-
-    caller: Caller
-    requests: tuple[Rule, ...]
-    admission: tuple[Take, ...]
-    uses: tuple[Rule, ...]
-    streams: tuple[Rule, ...]
-    connects: tuple[Rule, ...]
-    sessions: tuple[Rule, ...]
 
 
 class Quotas:

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from switchboard.core.errors import Problem
 from switchboard.core.ports import Provider
 from switchboard.core.types import Generate, Native, Op, Operation
 from switchboard.policy.profile import Profile
-from switchboard.policy.retirement import Retirement, Retirements
+from switchboard.policy.retirement import Retirements
+from switchboard.policy.targets import Choice, Entry, Target
 
 _REMEMBERED: Final = 1024
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@-]{1,256}")
@@ -29,35 +30,6 @@ _DOES: Final = {
     Operation.CONVERSE: "converse by voice",
 }
 _SHOWN: Final = {"tools": "tools", "images": "images", "documents": "documents", "json_schema": "a JSON schema"}
-
-
-class Target(Struct, frozen=True, gc=False):
-    """A provider and the model asked of it. `renamed`: the client asked by another name, and is told this one;
-    `substituted`: what it asked for is not there at all; `retired`: the name that this model has succeeded; `ending`: the
-    end of this model, if it is near."""
-
-    provider: Provider
-    model: str
-    renamed: bool = False
-    substituted: bool = False
-    retired: str = ""
-    ending: Retirement | None = None
-
-
-class Entry(Struct, frozen=True):
-    """One line of a route: ``provider/model``, its weight (None: it only steps in), and what it cannot do."""
-
-    target: str
-    weight: float | None = None
-    lacks: frozenset[str] = frozenset()
-
-
-class _Choice(Struct, frozen=True):
-    """Where a name leads."""
-
-    targets: tuple[Target, ...]
-    weights: tuple[float, ...] = ()
-    lacks: tuple[frozenset[str], ...] = ()
 
 
 class Routing:
@@ -75,7 +47,7 @@ class Routing:
         self.providers = providers
         self._entries = routes or {}
         self._retirements = retirements or Retirements()
-        self._known: dict[tuple[str, str, bool, Operation], _Choice] = {}
+        self._known: dict[tuple[str, str, bool, Operation], Choice] = {}
         self._known_until = self._retirements.next_change(time.time())
         self._listed = {m: p for p in reversed(list(providers.values())) if p.configured for m in p.models}
         self._random = random.Random()  # noqa: S311  it shares out load
@@ -109,7 +81,7 @@ class Routing:
                 order = [first, *[t for t in order if t is not first]]
         return order
 
-    def _able(self, choice: _Choice, needs: set[str], op: Op) -> list[int]:
+    def _able(self, choice: Choice, needs: set[str], op: Op) -> list[int]:
         """Which targets can do what is needed, and have what they need themselves."""
         asked = op.model
         able = []
@@ -126,7 +98,7 @@ class Routing:
             raise Problem("INVALID_REQUEST", f"{named} takes no request with {shown}.")
         return [i for i in able if choice.targets[i].provider.configured] or able[:1]
 
-    def default(self, profile: Profile, operation: Operation) -> _Choice:
+    def default(self, profile: Profile, operation: Operation) -> Choice:
         """What answers `operation` where no model is named. Raises `Problem` where the settings name none."""
         chosen = profile.default(operation)
         provider = self.providers[chosen.provider]
@@ -135,8 +107,8 @@ class Routing:
             raise Problem("INVALID_REQUEST", "model: name one; the settings of this server name none.", param="model")
         return self._named(model, provider) or self._one(provider, model)
 
-    def _one(self, provider: Provider, model: str, *, renamed: bool = False) -> _Choice:
-        return _Choice((self._current(provider, model, renamed),), lacks=(frozenset(),))
+    def _one(self, provider: Provider, model: str, *, renamed: bool = False) -> Choice:
+        return Choice((self._current(provider, model, renamed),), lacks=(frozenset(),))
 
     def _current(self, provider: Provider, model: str, renamed: bool = False) -> Target:
         """The target, or the one that has succeeded it."""
@@ -147,7 +119,7 @@ class Routing:
             return Target(provider, model, renamed, ending=ending)
         return Target(provider, now, True, retired=model, ending=ending)
 
-    def _named(self, model: str, default: Provider) -> _Choice | None:
+    def _named(self, model: str, default: Provider) -> Choice | None:
         """What `model` names: a route, a model that a provider lists, or one written ``provider/model``."""
         entries = self._entries.get(model)
         if entries is not None:
@@ -163,7 +135,7 @@ class Routing:
             return self._one(provider, rest)
         return None
 
-    def _route(self, entries: Sequence[Entry], default: Provider) -> _Choice:
+    def _route(self, entries: Sequence[Entry], default: Provider) -> Choice:
         targets = []
         for e in entries:
             name, _, model = e.target.partition("/")
@@ -173,9 +145,9 @@ class Routing:
             )
         weighted = any(e.weight is not None for e in entries)
         weights = tuple(e.weight or 0.0 for e in entries) if weighted else ()
-        return _Choice(tuple(targets), weights, tuple(e.lacks for e in entries))
+        return Choice(tuple(targets), weights, tuple(e.lacks for e in entries))
 
-    def _choice(self, asked: str, profile: Profile, documents: bool, operation: Operation) -> _Choice:
+    def _choice(self, asked: str, profile: Profile, documents: bool, operation: Operation) -> Choice:
         if time.time() >= self._known_until:  # a model has retired today
             self._known.clear()
             self._known_until = self._retirements.next_change(time.time())
@@ -188,7 +160,7 @@ class Routing:
                 self._known[key] = known
         return known
 
-    def _find(self, asked: str, profile: Profile, documents: bool, operation: Operation) -> _Choice:
+    def _find(self, asked: str, profile: Profile, documents: bool, operation: Operation) -> Choice:
         if not asked:
             return self.default(profile, operation)
         if MODEL_NAME.fullmatch(asked) is None:
@@ -211,12 +183,12 @@ class Routing:
             return self._instead(asked, profile, operation)
         raise Problem("MODEL_NOT_FOUND", f"The model '{asked}' does not exist here.", param="model")
 
-    def _instead(self, asked: str, profile: Profile, operation: Operation) -> _Choice:
+    def _instead(self, asked: str, profile: Profile, operation: Operation) -> Choice:
         choice = self.default(profile, operation)
         if asked in (profile.default(operation).model, choice.targets[0].model):
             return choice
         targets = tuple(Target(t.provider, t.model, True, True, t.retired, t.ending) for t in choice.targets)
-        return _Choice(targets, choice.weights, choice.lacks)
+        return Choice(targets, choice.weights, choice.lacks)
 
 
 def _takes_any(provider: Provider) -> bool:
@@ -224,7 +196,7 @@ def _takes_any(provider: Provider) -> bool:
     return provider.capabilities.any_model and not provider.models
 
 
-def _speaking(choice: _Choice, native: Native) -> _Choice:
+def _speaking(choice: Choice, native: Native) -> Choice:
     """Those targets of `choice` that speak the dialect of `native`. Raises `Problem` where none does."""
     able = [
         i
@@ -235,7 +207,7 @@ def _speaking(choice: _Choice, native: Native) -> _Choice:
         text = f"{native.bound}: the model that answers here cannot take this; it is translated to another API."
         raise Problem("FIELD_NOT_SUPPORTED", text, param=native.bound)
     weights = tuple(choice.weights[i] for i in able) if choice.weights else ()
-    return _Choice(tuple(choice.targets[i] for i in able), weights, tuple(choice.lacks[i] for i in able))
+    return Choice(tuple(choice.targets[i] for i in able), weights, tuple(choice.lacks[i] for i in able))
 
 
 def needs_of(op: Op) -> set[str]:

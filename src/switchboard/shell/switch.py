@@ -4,39 +4,20 @@ from __future__ import annotations
 
 import time
 
-from msgspec import Struct
-
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
-from switchboard.core.ports import Downstream, Surface
+from switchboard.core.ports import Downstream
 from switchboard.core.sockets import Handshake
 from switchboard.core.types import Envelope, Lines, Outcome, RequestHead
-from switchboard.engine.converse import Asked, HeldSession, Hub, Relay
-from switchboard.engine.exchange import Exchange, Kit
+from switchboard.engine.converse import Asked, Hub, Relay
+from switchboard.engine.exchange import Exchange
 from switchboard.policy import api_keys, tickets
 from switchboard.policy.authenticate import digest, presented
 from switchboard.policy.tokens import PREFIX, profile_of
+from switchboard.shell.routes import Routes
 from switchboard.surface import problem as shapes
 from switchboard.surface import realtime
-from switchboard.surface.envelope import Envelopes
 from switchboard.telemetry.records import Record
-
-
-class Routes(Struct, frozen=True):
-    """What a runtime gives the shells: hot paths (all POST) by name, the kit of their exchanges, the envelopes, what is held of `session`s
-    by voice.
-
-    `profiles` are those of further apps by name; `by_key` finds the profile that a key chooses, `by_origin` the one that
-    a page does.
-    """
-
-    hot: dict[str, Surface]
-    kit: Kit
-    envelopes: Envelopes
-    session: HeldSession = HeldSession()
-    profiles: dict[str, Routes] = {}
-    by_key: dict[bytes, Routes] = {}
-    by_origin: dict[bytes, Routes] = {}
 
 
 class Switch:

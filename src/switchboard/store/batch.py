@@ -11,7 +11,8 @@ from typing import Final
 from msgspec import Struct
 
 from switchboard.store.errors import Kind, StoreError
-from switchboard.store.usage import UsageLog, UsageRow
+from switchboard.store.usage import UsageLog
+from switchboard.store.usage_row import UsageRow
 
 #: Seconds for which rows are gathered, and between two tries while the database is down.
 GATHER: Final = 0.25

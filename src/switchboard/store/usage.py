@@ -2,139 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Sequence
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
-from functools import lru_cache
 from typing import Final
 
 from msgspec import Struct
 from msgspec.structs import astuple
 
-from switchboard.core.types import Outcome
 from switchboard.store.connection import Connection, Row, Value, statement
 from switchboard.store.database import Database
-from switchboard.store.text import key, label
-from switchboard.telemetry.records import Record
+from switchboard.store.text import key
+from switchboard.store.usage_row import UsageRow
+from switchboard.store.usage_rows import SUMS, by_days, stored
 
-#: Outcomes that are nobody's fault here; with any other, or a status of 500 and above, a request counts as an error.
-NO_ERROR: Final = frozenset(
-    {Outcome.COMPLETE, Outcome.CLIENT_LEFT, Outcome.CLIENT_STALLED, Outcome.REFUSED, Outcome.BUDGET_EXHAUSTED}
-)
-
-_MOST: Final = 2**53  # of any number of one row: sums of a thousand of them fit into 64 bits
-_DAY: Final = 24 * 3600 * 1000
-_REMEMBERED: Final = _DAY  # milliseconds for which a batch is known, so that it is not counted again
+_REMEMBERED: Final = 24 * 3600 * 1000  # milliseconds for which a batch is known, so that it is not counted again
 _PAGE: Final = 2000
 _LIMIT: Final = f"LIMIT {_PAGE})"
 _COLUMNS: Final = (
     "at, request_id, caller, user_label, profile, provider, model, dialect, status, outcome, tokens_in, tokens_out,"
     " cached, estimated, characters, seconds_ms, images, cost_nano, duration_ms"
 )
-_SUMS: Final = (
-    "requests",
-    "errors",
-    "tokens_in",
-    "tokens_out",
-    "cached",
-    "characters",
-    "seconds_ms",
-    "images",
-    "cost_nano",
-    "unpriced",
-)
 _ADD: Final = statement(
-    f"INSERT INTO usage_days (day, profile, caller, provider, model, {', '.join(_SUMS)})",
-    f"VALUES ({','.join('?' * (5 + len(_SUMS)))}) ON CONFLICT (day, profile, caller, provider, model) DO UPDATE SET",
-    ", ".join(f"{s} = usage_days.{s} + excluded.{s}" for s in _SUMS),
+    f"INSERT INTO usage_days (day, profile, caller, provider, model, {', '.join(SUMS)})",
+    f"VALUES ({','.join('?' * (5 + len(SUMS)))}) ON CONFLICT (day, profile, caller, provider, model) DO UPDATE SET",
+    ", ".join(f"{s} = usage_days.{s} + excluded.{s}" for s in SUMS),
 )
-_TOTAL: Final = ", ".join(f"CAST(COALESCE(SUM({s}), 0) AS BIGINT)" for s in _SUMS)
-
-
-# the same few texts stand in row after row; looking at each of them anew would be a fifth of the work
-_key: Final = lru_cache(4096)(key)
-_label: Final = lru_cache(4096)(label)
-
-
-class UsageRow(Struct, frozen=True, gc=False):
-    """What one request used. `at` is in milliseconds since the epoch, `seconds_ms` (of sound) and `duration_ms` in
-    milliseconds, `cost_nano` in billionths of a dollar, None where the price is not known; `estimated` is 0 or 1."""
-
-    at: int
-    request_id: str
-    caller: str
-    user: str
-    profile: str
-    provider: str
-    model: str
-    dialect: str
-    status: int
-    outcome: str
-    tokens_in: int = 0
-    tokens_out: int = 0
-    cached: int = 0
-    estimated: int = 0
-    characters: int = 0
-    seconds_ms: int = 0
-    images: int = 0
-    cost_nano: int | None = None
-    duration_ms: int = 0
-
-    @classmethod
-    def of(cls, record: Record, user: str = "") -> UsageRow:
-        """The row for a request that is over."""
-        used = record.usage
-        return cls(
-            at=round(record.at * 1000),
-            request_id=record.request_id,
-            caller=record.caller,
-            user=user,
-            profile=record.profile,
-            provider=record.provider,
-            model=record.model,
-            dialect=record.dialect,
-            status=record.status,
-            outcome=str(record.outcome),
-            tokens_in=used.input,
-            tokens_out=used.output,
-            cached=used.cached,
-            estimated=int(used.estimated),
-            characters=used.characters,
-            seconds_ms=round(used.seconds * 1000),
-            images=used.images,
-            cost_nano=None if record.cost is None else round(record.cost * 1e9),
-            duration_ms=round(record.duration * 1000),
-        )
-
-    @property
-    def is_error(self) -> bool:
-        """Whether it counts as an error; see `NO_ERROR`."""
-        return self.status >= 500 or self.outcome not in NO_ERROR
-
-    def stored(self) -> UsageRow:
-        """The same as it can be stored, which mostly is the very same."""
-        texts = (
-            *(_label(self.request_id), _key(self.caller), _key(self.user), _key(self.profile)),
-            *(_label(self.provider), _label(self.model), _label(self.dialect), _label(self.outcome)),
-        )
-        numbers = (
-            *(self.at, self.status, self.tokens_in, self.tokens_out, self.cached, self.estimated, self.characters),
-            *(self.seconds_ms, self.images, self.cost_nano or 0, self.duration_ms),
-        )
-        if texts == (
-            *(self.request_id, self.caller, self.user, self.profile),
-            *(self.provider, self.model, self.dialect, self.outcome),
-        ) and (min(numbers) >= 0 and max(numbers) <= _MOST):
-            return self
-        request_id, caller, user, profile, provider, model, dialect, outcome = texts
-        at, status, tokens_in, tokens_out, cached, estimated, characters, seconds, images, cost, duration = (
-            max(0, min(n, _MOST)) for n in numbers
-        )
-        return UsageRow(
-            *(at, request_id, caller, user, profile, provider, model, dialect, status, outcome),
-            *(tokens_in, tokens_out, cached, estimated, characters, seconds, images),
-            *(None if self.cost_nano is None else cost, duration),
-        )
+_TOTAL: Final = ", ".join(f"CAST(COALESCE(SUM({s}), 0) AS BIGINT)" for s in SUMS)
 
 
 class By(StrEnum):
@@ -176,12 +69,6 @@ class Spent(Struct, frozen=True):
     month_cost_nano: int
 
 
-def day_of(at: int) -> int:
-    """The day (UTC) of a time in milliseconds since the epoch, as a number like 20260131."""
-    then = datetime.fromtimestamp(at / 1000, UTC)
-    return then.year * 10_000 + then.month * 100 + then.day
-
-
 class UsageLog:
     """Rows and the days' sums."""
 
@@ -193,16 +80,16 @@ class UsageLog:
         within a day, is not counted again: then False."""
 
         def work(db: Connection) -> bool:
-            stored = [r.stored() for r in rows]
-            newest = max((r.at for r in stored), default=0)
+            kept = [stored(r) for r in rows]
+            newest = max((r.at for r in kept), default=0)
             if batch:
                 db.change("DELETE FROM usage_batches WHERE at < ?", (newest - _REMEMBERED,))
                 add = "INSERT INTO usage_batches (id, at) VALUES (?,?) ON CONFLICT DO NOTHING"
                 if db.change(add, (key(batch), newest)) == 0:
                     return False
-            if stored:
-                db.add("usage_rows", _COLUMNS, [astuple(r) for r in stored])
-                db.many(_ADD, _days(stored))
+            if kept:
+                db.add("usage_rows", _COLUMNS, [astuple(r) for r in kept])
+                db.many(_ADD, by_days(kept))
             return True
 
         return await self._database.run(work, write=True)
@@ -251,7 +138,7 @@ class UsageLog:
             return 0
         who = key(user)
         of_days = statement(
-            "SELECT day, profile, provider, model,", ", ".join(_SUMS), "FROM usage_days WHERE caller = ?"
+            "SELECT day, profile, provider, model,", ", ".join(SUMS), "FROM usage_days WHERE caller = ?"
         )
 
         def forget_name(db: Connection) -> None:
@@ -310,27 +197,3 @@ def _narrowed(where: str, caller: str | None, profile: str | None) -> tuple[str,
             where += f" AND {column} = ?"
             values.append(key(value))
     return where, values
-
-
-def _days(rows: Iterable[UsageRow]) -> list[tuple[Value, ...]]:
-    """The sums of `rows`, each with what it is of; in one order for all, so that two writers cannot wait for each other."""
-    sums: dict[tuple[int, str, str, str, str], list[int]] = {}
-    for r in rows:
-        what = (r.at // _DAY, r.profile, r.caller, r.provider, r.model)
-        one = sums.get(what)
-        if one is None:
-            one = sums[what] = [0] * len(_SUMS)
-        one[0] += 1
-        if r.is_error:
-            one[1] += 1
-        one[2] += r.tokens_in
-        one[3] += r.tokens_out
-        one[4] += r.cached
-        one[5] += r.characters
-        one[6] += r.seconds_ms
-        one[7] += r.images
-        if r.cost_nano is None:
-            one[9] += 1
-        else:
-            one[8] += r.cost_nano
-    return [(day_of(what[0] * _DAY), *what[1:], *sums[what]) for what in sorted(sums)]

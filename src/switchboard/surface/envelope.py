@@ -9,11 +9,10 @@ from random import random
 from typing import Final
 from urllib.parse import quote
 
-from msgspec import Struct
-
 from switchboard.core.errors import Problem
 from switchboard.core.types import Envelope, Lines, RequestHead, SpanIds, header
-from switchboard.net.address import Networks, is_loopback, split_host
+from switchboard.net.address import is_loopback, split_host
+from switchboard.surface.envelope_settings import EnvelopeSettings
 
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_-]{1,64}")
 _TRACEPARENT: Final = re.compile(rb"[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x21-\x7e]{0,200})?")
@@ -28,22 +27,6 @@ _HOSTS_KNOWN: Final = 1024
 _HSTS: Final[Lines] = b"strict-transport-security: max-age=31536000\r\n"
 _PATH: Final = "/:@!$&'()*+,;=~-._"  # what a path may hold unquoted
 _UNSAFE: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
-
-
-class EnvelopeSettings(Struct, frozen=True):
-    """`hosts` are the names answered to (empty: any, unless `loopback`); `origins` the browsers' pages that may ask;
-    `own` this server's own origins; `proxies` whose ``x-forwarded-*`` are believed; `https` demands TLS; `traced` is the share of
-    requests that begin a trace (one that comes with a trace is traced as that says; 0: none is).
-    """
-
-    hosts: frozenset[str] = frozenset()
-    loopback: bool = True
-    origins: frozenset[str] = frozenset()
-    own: frozenset[str] = frozenset()
-    proxies: Networks = Networks([])
-    https: bool = False
-    public_url: str = ""
-    traced: float = 0.0
 
 
 class _RequestIds:

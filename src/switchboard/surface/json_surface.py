@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from mypy_extensions import mypyc_attr
+
 from switchboard.core.errors import Problem
 from switchboard.core.ports import ClientDialect
 from switchboard.core.types import Form, Lines, Op, RequestHead
@@ -11,6 +13,7 @@ from switchboard.surface import problem as shapes
 from switchboard.wire.json_body import load_json
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class JsonSurface:
     """A `core.ports.Surface` of JSON. `nesting` is how deep a body may be. What derives from it says in `ask` what a body
     asks for."""

@@ -17,46 +17,16 @@ from functools import lru_cache
 from typing import Final
 
 import msgspec
-from msgspec import Struct
 
 from switchboard.core.clock import wall_iso
 from switchboard.core.masking import mask_secrets, spellings
+from switchboard.telemetry.line import Line
 from switchboard.telemetry.records import Record
 
 _BACKLOG: Final = 8 * 1024 * 1024
 _encode: Final = msgspec.json.Encoder().encode
 _LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 _COLORS: Final = {"ERROR": "31", "CRITICAL": "31", "WARNING": "33", "DEBUG": "2"}
-
-
-class _Line(Struct, gc=False, omit_defaults=True):
-    """The log line of a request; times in milliseconds."""
-
-    ts: str
-    level: str
-    event: str
-    request_id: str
-    method: str
-    path: str
-    status: int
-    outcome: str
-    ttfb_ms: float | None
-    duration_ms: float
-    caller: str
-    profile: str
-    dialect: str
-    provider: str
-    model: str
-    tokens_in: int
-    tokens_out: int
-    tokens_estimated: bool
-    attempts: int
-    error: str
-    detail: str
-    characters: int = 0
-    seconds: float | None = None  # of sound
-    images: int = 0
-    cost: float | None = None  # US dollars
 
 
 class Output:
@@ -69,8 +39,8 @@ class Output:
         self._wake = threading.Condition()
         self._closing = False
         self.lost = 0
-        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-        self._thread.start()
+        self._writing = threading.Thread(target=self._run, name="log", daemon=True)
+        self._writing.start()
 
     def write(self, data: bytes) -> None:
         """Have `data` written soon."""
@@ -110,7 +80,7 @@ class Output:
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join(timeout)
+        self._writing.join(timeout)
 
 
 class Log:
@@ -145,7 +115,7 @@ class Log:
         u = r.usage
         return (
             _encode(
-                _Line(
+                Line(
                     wall_iso(r.at),
                     "error" if r.status >= 500 else "warning" if r.error else "info",
                     "request",

@@ -1,17 +1,15 @@
 """Prometheus metrics of the requests that are over and of what is open now.
 
-Requests are added up here by label, a few additions each, and handed to prometheus-client as samples when somebody asks:
+Requests are added up by label (`Sums`), a few additions each, and handed to prometheus-client as samples when somebody asks:
 its own counters and histograms take locks for every observation, which at a proxied request's pace is a tenth of its
 whole cost.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final
 
-from msgspec import Struct
 from prometheus_client import CollectorRegistry, Gauge, generate_latest
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.gc_collector import GCCollector
@@ -19,35 +17,11 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 from prometheus_client.registry import Collector
 
-from switchboard.telemetry.records import Ledger, Record
+from switchboard.telemetry.ledger import Ledger
+from switchboard.telemetry.records import Record
+from switchboard.telemetry.sums import DURATIONS, FIRST_BYTES, Sums
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
-
-#: Seconds. Streams live from a few milliseconds (an error) to ten minutes (the longest answer allowed).
-_DURATIONS: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 40, 80, 160, 320, 600)
-_FIRST_BYTES: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120)
-#: Names of models and paths come from clients; beyond this many different ones they count as "other".
-_NAMES: Final = 200
-
-_Key = tuple[str, str, str, str, int, str]
-
-
-class _Sums(Struct, gc=False):
-    """Requests that have all their labels in common."""
-
-    durations: list[int]
-    first_bytes: list[int]
-    requests: int = 0
-    seconds: float = 0.0
-    first_byte_seconds: float = 0.0
-    tokens_in: int = 0
-    tokens_out: int = 0
-    estimated: int = 0
-    characters: int = 0
-    sound: float = 0.0
-    images: int = 0
-    cost: float = 0.0
-
 
 #: What is added up besides requests and tokens: name and text of the metric, and where it is kept.
 _UNITS: Final = (
@@ -59,50 +33,10 @@ _UNITS: Final = (
 
 
 class _Requests(Collector):
-    """Adds records up, and tells the sums."""
+    """Tells the sums."""
 
-    def __init__(self) -> None:
-        self._sums: dict[_Key, _Sums] = {}
-        self._names: set[str] = set()
-
-    def add(self, r: Record) -> None:
-        key = (r.path if r.dialect else "", r.dialect, r.provider, r.model, r.status, r.outcome)
-        s = self._sums.get(key)
-        if s is None:
-            s = self._new(key)
-        s.requests += 1
-        s.seconds += r.duration
-        s.durations[bisect_left(_DURATIONS, r.duration)] += 1
-        first = r.first_byte
-        if first is not None:
-            s.first_byte_seconds += first
-            s.first_bytes[bisect_left(_FIRST_BYTES, first)] += 1
-        usage = r.usage
-        s.tokens_in += usage.input
-        s.tokens_out += usage.output
-        if usage.estimated:
-            s.estimated += usage.input + usage.output
-        if usage.characters or usage.seconds or usage.images:
-            s.characters += usage.characters
-            s.sound += usage.seconds
-            s.images += usage.images
-        if r.cost is not None:
-            s.cost += r.cost
-
-    def _new(self, key: _Key) -> _Sums:
-        path, dialect, provider, model, status, outcome = key
-        key = (self._bounded(path), dialect, provider, self._bounded(model), status, outcome)
-        if key not in self._sums:
-            self._sums[key] = _Sums([0] * (len(_DURATIONS) + 1), [0] * (len(_FIRST_BYTES) + 1))
-        return self._sums[key]
-
-    def _bounded(self, name: str) -> str:
-        if name in self._names:
-            return name
-        if len(self._names) >= _NAMES:
-            return "other"
-        self._names.add(name)
-        return name
+    def __init__(self, sums: Sums) -> None:
+        self._sums = sums.by_labels
 
     def collect(self) -> Iterator[Metric]:
         labels = ("path", "dialect", "provider", "model")
@@ -130,9 +64,9 @@ class _Requests(Collector):
             values = (path, dialect, provider, model)
             ended = [*values, str(status), str(outcome)]
             requests.add_metric(ended, s.requests)
-            durations.add_metric(ended, cumulative(_DURATIONS, s.durations), s.seconds)
+            durations.add_metric(ended, cumulative(DURATIONS, s.durations), s.seconds)
             if s.first_byte_seconds:
-                first_bytes.add_metric(ended, cumulative(_FIRST_BYTES, s.first_bytes), s.first_byte_seconds)
+                first_bytes.add_metric(ended, cumulative(FIRST_BYTES, s.first_bytes), s.first_byte_seconds)
             before = counted.get(values, (0, 0, 0))
             counted[values] = (before[0] + s.tokens_in, before[1] + s.tokens_out, before[2] + s.estimated)
         for values, (tokens_in, tokens_out, guessed) in counted.items():
@@ -193,8 +127,8 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self._requests = _Requests()
-        self.registry.register(self._requests)
+        self._sums = Sums()
+        self.registry.register(_Requests(self._sums))
         self.watch("switchboard_records_lost", "Records of requests thrown away unwritten.", lambda: ledger.lost)
 
     def watch(self, name: str, text: str, function: Callable[[], float]) -> None:
@@ -211,9 +145,7 @@ class Metrics:
 
     def records(self, batch: list[Record]) -> None:
         """Count a batch of requests."""
-        add = self._requests.add
-        for r in batch:
-            add(r)
+        self._sums.add(batch)
 
     def expose(self) -> bytes:
         """The metrics in Prometheus' text format."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from msgspec import Struct
-
 #: Two line ends in a row. A CR counts as an end of its own only when no LF follows, so that CRLF is never read as two.
 _BLANK_LINE: Final = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n))")
 _LINE_END: Final = re.compile(rb"\r\n|\n|\r")
@@ -26,13 +24,16 @@ class EventTooLargeError(ValueError):
         self.events = events
 
 
-class SSEvent(Struct, gc=False):
+class SSEvent:
     """One event: `raw` as it came, blank line included; `data` joined, None where it has no data line (a comment,
     say); `name` the value of ``event``."""
 
-    raw: bytes
-    data: bytes | None
-    name: bytes = b""
+    __slots__ = ("data", "name", "raw")
+
+    def __init__(self, raw: bytes, data: bytes | None, name: bytes = b"") -> None:
+        self.raw = raw
+        self.data = data
+        self.name = name
 
 
 def is_one_event(data: bytes) -> bool:

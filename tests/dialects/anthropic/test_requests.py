@@ -15,7 +15,8 @@ from switchboard.core.types import Generate
 from switchboard.dialects.anthropic_messages import AnthropicMessages, read_request
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_chat import read_request as read_openai
-from switchboard.policy.profile import Profile, apply
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import Profile
 
 ANTHROPIC = Capabilities(openai_like=False, stream_usage=False, top_k=True)
 NAMES = re.compile("gpt-5")

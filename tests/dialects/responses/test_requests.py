@@ -20,7 +20,8 @@ from switchboard.core.types import Generate
 from switchboard.dialects.anthropic_messages import AnthropicMessages
 from switchboard.dialects.openai_chat import OpenAIChat
 from switchboard.dialects.openai_responses import OpenAIResponses, read_request
-from switchboard.policy.profile import Profile, apply
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import Profile
 
 RESPONSES: ProviderDialect[Generate] = OpenAIResponses()
 CLIENT: ClientDialect = OpenAIResponses()

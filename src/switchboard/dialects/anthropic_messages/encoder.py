@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from msgspec import Struct
-
 from switchboard.core.errors import Problem
 from switchboard.core.events import (
     Answer,
@@ -51,13 +49,14 @@ def _frame(name: str, **members: Any) -> bytes:
     return b"event: %b\ndata: %b\n\n" % (name.encode(), shapes.encode({"type": name} | members))
 
 
-class _Call(Struct):
+class _Call:
     """A tool call that waits until what is before it is whole."""
 
-    index: int
-    id: str
-    name: str
-    json: str = ""
+    def __init__(self, index: int, id: str, name: str) -> None:  # noqa: A002  it is the wire's name
+        self.index = index
+        self.id = id
+        self.name = name
+        self.json = ""
 
 
 class AnthropicEncoder:

@@ -14,8 +14,9 @@ from switchboard.core.types import Caller, Usage
 from switchboard.engine.gate import Gate
 from switchboard.engine.prices import Unknown
 from switchboard.policy.pricing import Price
-from switchboard.policy.quotas import NANO, Rule, refusal
-from switchboard.policy.routing import Target
+from switchboard.policy.quotas import NANO, refusal
+from switchboard.policy.rules import Rule
+from switchboard.policy.targets import Target
 
 _log: Final = logging.getLogger("switchboard.relay")
 

@@ -9,15 +9,17 @@ from switchboard.core.clock import now
 from switchboard.core.errors import Problem, UpstreamError
 from switchboard.core.ports import Flow, ProviderDialect
 from switchboard.core.types import Call, Lines, Op
-from switchboard.engine.exchange.parts import Attempt, Kit, Upstreamed
+from switchboard.engine.exchange.attempt import Attempt, Upstreamed
+from switchboard.engine.exchange.parts import Kit
 from switchboard.engine.exchange.plan import Plan
-from switchboard.policy.routing import Target
+from switchboard.policy.targets import Target
 
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 
 
 class Asking:
-    """Asks the targets of `plan` for `op`, one after the other; `owner` is told of the answers.
+    """Asks the targets of `plan` for `op`, one after the other. Whose it is it does not know: what is over
+    leaves no cycle of references behind for the garbage collector to look for.
 
     `target` is the one that is asked, `dialect` how; both hold from the first `build` on. `began` is when the attempt
     began, and `until` when the next one is to be made (monotonic).
@@ -28,7 +30,6 @@ class Asking:
         "_call",
         "_kit",
         "_op",
-        "_owner",
         "_plan",
         "_unasked",
         "_uplink",
@@ -38,8 +39,7 @@ class Asking:
         "until",
     )
 
-    def __init__(self, owner: Upstreamed, kit: Kit, op: Op, plan: Plan) -> None:
-        self._owner = owner
+    def __init__(self, kit: Kit, op: Op, plan: Plan) -> None:
         self._kit = kit
         self._op = op
         self._plan = plan
@@ -88,12 +88,12 @@ class Asking:
             told += b"x-switchboard-dropped: %b\r\n" % names.encode()
         return told
 
-    def send(self, *, paused: bool) -> None:
-        """Send the call; `paused`: the client takes nothing at the moment."""
+    def send(self, owner: Upstreamed, *, paused: bool) -> None:
+        """Send the call; `owner` is told of its answer. `paused`: the client takes nothing at the moment."""
         assert self._call is not None
         self._plan.asked += 1
         self.began = now()
-        self._attempt = Attempt(self._owner)
+        self._attempt = Attempt(owner)
         self._uplink = self.target.provider.transport.send(self._call, self._attempt)
         if paused:
             self._uplink.pause()

@@ -21,8 +21,9 @@ from switchboard.core.types import (
 )
 from switchboard.engine.conversations import Conversations, Turn
 from switchboard.engine.exchange.asking import Asking
+from switchboard.engine.exchange.attempt import Upstreamed
 from switchboard.engine.exchange.body import Body
-from switchboard.engine.exchange.parts import State, Upstreamed
+from switchboard.engine.exchange.parts import State
 from switchboard.engine.exchange.plan import Plan
 from switchboard.engine.exchange.standing import Standing
 from switchboard.engine.journal import Running
@@ -103,7 +104,7 @@ class Asks(Standing):
         """It is known what is asked: find what answers, see whether it may be used, and call."""
         kit = self._kit
         order = kit.targets.order(kit.gate.plan(op, self._known, documents=self._surface.documents), self._began)
-        self._asking = Asking(cast("Upstreamed", self), kit, op, Plan(order))
+        self._asking = Asking(kit, op, Plan(order))
         reservation = self._reservation = kit.gate.reservation(op, self._known, self._envelope.peer)
         self._meter = UsageMeter(op, reservation)
         if reservation is None:
@@ -134,7 +135,7 @@ class Asks(Standing):
         if self._reservation is not None:
             self._kit.gate.price(self._reservation, asking.target)
         self._state = _CALLING
-        asking.send(paused=self._paused)
+        asking.send(cast("Upstreamed", self), paused=self._paused)
         self._last_in = asking.began
 
     def _goes_on(self, error: UpstreamError) -> bool:

@@ -1,21 +1,18 @@
-"""What an Exchange is made with, where it stands, and the sink it gives to a transport."""
+"""What an Exchange is made with, and where it stands."""
 
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Protocol
 
 from msgspec import Struct
 
-from switchboard.core.errors import UpstreamError
-from switchboard.core.types import Headers
 from switchboard.engine.conversations import Conversations
 from switchboard.engine.gate import Gate
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
 from switchboard.engine.voice import Voice
+from switchboard.telemetry.ledger import Ledger
 from switchboard.telemetry.logs import Log
-from switchboard.telemetry.records import Ledger
 
 
 class Limits(Struct, frozen=True):
@@ -52,54 +49,3 @@ class State(IntEnum):
     DRAINING = 4  # the client has all; the upstream's HTTP is still to end
     OVER = 5
     WAITING = 6  # to ask once more
-
-
-class Upstreamed(Protocol):
-    """What an attempt tells."""
-
-    def upstream_head(self, status: int, headers: Headers) -> None:
-        """The upstream answers."""
-
-    def upstream_data(self, data: bytes) -> None:
-        """Some of its answer."""
-
-    def upstream_end(self) -> None:
-        """Its answer is whole, as HTTP sees it."""
-
-    def upstream_error(self, error: UpstreamError) -> None:
-        """The call failed."""
-
-
-class Attempt:
-    """One call to one target: the sink that its transport pushes into. Deaf once it is `detach`ed."""
-
-    __slots__ = ("_exchange", "on_data")
-
-    def __init__(self, exchange: Upstreamed) -> None:
-        self._exchange: Upstreamed | None = exchange
-        self.on_data = exchange.upstream_data  # called for every piece: nothing stands in between
-
-    def detach(self) -> None:
-        """Nobody listens any more."""
-        self._exchange = None
-        self.on_data = _ignore
-
-    def on_head(self, status: int, headers: Headers) -> None:
-        if self._exchange is not None:
-            self._exchange.upstream_head(status, headers)
-
-    def on_end(self) -> None:
-        exchange = self._exchange
-        self.detach()
-        if exchange is not None:
-            exchange.upstream_end()
-
-    def on_error(self, error: UpstreamError) -> None:
-        exchange = self._exchange
-        self.detach()
-        if exchange is not None:
-            exchange.upstream_error(error)
-
-
-def _ignore(data: bytes) -> None:
-    """What comes after the end."""

@@ -65,7 +65,7 @@ class Parsing(Turns):
         """Begin a WebSocket's handshake, or read a request that offers another upgrade again without the offer, as RFC 9110
         lets a server do (some clients offer h2c with every request). False: nothing further is read."""
         request, self._upgrading, self._receiving = self._upgrading, None, None
-        if request is None or self._broken or self._failing is not None:
+        if request is None or not self._reads():
             return False
         if self._socket_door is not None:
             try:
@@ -84,6 +84,10 @@ class Parsing(Turns):
             lines.append(b"connection: close\r\n")
         self._parser = httptools.HttpRequestParser(self)
         self._feed_some(b"".join(lines) + b"\r\n")
+        return self._reads()
+
+    def _reads(self) -> bool:
+        """Whether further requests are read."""
         return not self._broken and self._failing is None
 
     def _open(self, request: Request, door: SocketDoor) -> bool:

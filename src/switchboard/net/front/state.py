@@ -31,8 +31,11 @@ ANSWERING: Final = 3
 LINGERING: Final = 4  # the last answer is out; the client has a moment to read it
 
 
-class ClientConnection(asyncio.Protocol):
-    """One client's connection: its state, what is wrong with it, and its end. `FrontProtocol` is the whole of it."""
+class ClientConnection:
+    """One client's connection: its state, what is wrong with it, and its end. `FrontProtocol` is the whole of it.
+
+    That is an `asyncio.Protocol`, and does not derive from it: what is compiled (pyproject.toml) derives from nothing that is not.
+    """
 
     __slots__ = (
         "_ahead",
@@ -124,6 +127,14 @@ class ClientConnection(asyncio.Protocol):
         self._head_size = 0
         self._url = b""
         self._headers: Headers = {}
+
+    # ---- asyncio.Protocol, see `FrontProtocol`
+
+    def data_received(self, data: bytes) -> None:
+        raise NotImplementedError
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        raise NotImplementedError
 
     # ---- the end
 

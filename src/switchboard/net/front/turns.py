@@ -120,13 +120,17 @@ class Turns(ClientConnection):
             self._next(request)
         # else the rest of its body is read and thrown away
 
+    def _free(self) -> bool:
+        """Whether another request may have its turn."""
+        return self._current is None and not self._broken
+
     def _next(self, request: Request) -> None:
         self._current = None
         if self._turning:
             return  # the loop below goes on
         self._turning = True
         try:
-            while self._queue and self._current is None and not self._broken:
+            while self._queue and self._free():
                 turn = self._queue.popleft()
                 if self._failing is not None and not turn.complete:
                     break
@@ -135,7 +139,7 @@ class Turns(ClientConnection):
                 self._begin(turn)
         finally:
             self._turning = False
-        if self._current is not None or self._broken:
+        if not self._free():
             return
         if self._failing is not None:
             self._give_up(self._failing)

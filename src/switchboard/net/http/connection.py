@@ -80,8 +80,11 @@ class UpstreamRequest:
             self.sink.on_error(error)
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """One connection to an origin; carries one request at a time."""
+class UpstreamConnection:
+    """One connection to an origin; carries one request at a time.
+
+    It is an `asyncio.Protocol`, and does not derive from it: what is compiled (pyproject.toml) derives from nothing that is not.
+    """
 
     __slots__ = (
         "_blocked",

@@ -6,6 +6,7 @@ import asyncio
 import os
 import ssl
 from collections.abc import Callable
+from typing import cast
 
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import Flow, UpstreamSink
@@ -93,7 +94,8 @@ class UpstreamPool:
         error: UpstreamError | None = None
         try:
             async with asyncio.timeout(call.connect_timeout):
-                await self._dialer.connect(call.origin, lambda: connection)
+                made = cast("Callable[[], asyncio.Protocol]", lambda: connection)
+                await self._dialer.connect(call.origin, made)
         except UpstreamError as e:
             error = e
         except TimeoutError:

@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
+from mypy_extensions import mypyc_attr
+
 from switchboard.core.counting import Change, Take, Taken, Window
 from switchboard.store.counters._minute import BELIEVED, BUCKET, BUCKETS, Minute, day, month
 
@@ -34,6 +36,7 @@ class _Sum:
             self.start = start
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class LocalCounters:
     """A `core.counting.Counters` in this process. `clock` gives seconds since the epoch.
 

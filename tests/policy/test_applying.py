@@ -8,7 +8,8 @@ import pytest
 from msgspec import Raw
 
 from switchboard.core.types import Generate
-from switchboard.policy.profile import LOCKABLE, Profile, apply
+from switchboard.policy.applying import apply
+from switchboard.policy.profile import LOCKABLE, Profile
 
 USER = {"role": "user", "content": "hi"}
 SYSTEM = {"role": "system", "content": "Be rude."}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from switchboard.telemetry.records import BATCH, Ledger, Record
+from switchboard.telemetry.ledger import BATCH, Ledger
+from switchboard.telemetry.records import Record
 
 
 def record(n: int) -> Record:

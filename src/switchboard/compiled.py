@@ -1,0 +1,34 @@
+"""Whether the compiled modules (tools/compile.py) are used: only those that were made of the very sources beside them are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from hashlib import blake2b
+from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
+from pathlib import Path
+from typing import Final
+
+_HERE: Final = Path(__file__).parent
+
+
+def fresh() -> bool:
+    """Whether there are compiled modules, and their sources have not changed since."""
+    try:
+        digests: dict[str, str] = json.loads((_HERE / "compiled.json").read_bytes())
+        return all(blake2b((_HERE / name).read_bytes()).hexdigest() == digest for name, digest in digests.items())
+    except (OSError, ValueError):
+        return False
+
+
+def interpret() -> None:
+    """Import this package's modules from their sources alone, from now on."""
+    of_sources = FileFinder.path_hook((SourceFileLoader, SOURCE_SUFFIXES))
+
+    def own(path: str) -> FileFinder:
+        if not Path(path).is_relative_to(_HERE):
+            raise ImportError
+        return of_sources(path)  # type: ignore[return-value]
+
+    sys.path_hooks.insert(0, own)
+    sys.path_importer_cache.pop(str(_HERE), None)

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from errno import EACCES
+from itertools import chain
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,9 @@ from switchboard.store.schema import SCHEMA, upgrade
 FRESH: Final = Path(__file__).parent / "migrations" / "fresh.sql"
 #: Bytes that the log beside the file is cut to when it was longer.
 _LOG: Final = 64 * 1024 * 1024
+#: Rows that one statement inserts. Python's module takes the interpreter's lock anew for each statement that it runs, and a server that is busy
+#: gives it away as rarely as it can.
+_AT_ONCE: Final = 64
 
 _LOCKED: Final = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _GONE: Final = (
@@ -56,8 +60,15 @@ class SqliteLink:
         return self._db.execute(sql, values).rowcount
 
     def add(self, table: str, columns: str, values: Iterable[Sequence[Value]]) -> None:
-        places = ",".join("?" * (columns.count(",") + 1))
-        self._db.executemany(statement("INSERT INTO", table, "(", columns, ") VALUES (", places, ")"), values)
+        row = f"({','.join('?' * (columns.count(',') + 1))})"
+        into = statement("INSERT INTO", table, "(", columns, ") VALUES")
+        rows = list(values)
+        whole = len(rows) - len(rows) % _AT_ONCE
+        if whole:
+            several = statement(into, ",".join([row] * _AT_ONCE))
+            for n in range(0, whole, _AT_ONCE):
+                self._db.execute(several, list(chain.from_iterable(rows[n : n + _AT_ONCE])))
+        self._db.executemany(statement(into, row), rows[whole:])
 
     def many(self, sql: str, values: Iterable[Sequence[Value]]) -> None:
         self._db.executemany(sql, values)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Final
 
 from switchboard.core.types import Outcome
@@ -33,10 +32,6 @@ SUMS: Final = (
 )
 _MOST: Final = 2**53  # of any number of one row: sums of a thousand of them fit into 64 bits
 _DAY: Final = 24 * 3600 * 1000
-
-# the same few texts stand in row after row; looking at each of them anew would be a fifth of the work
-_key: Final = lru_cache(4096)(key)
-_label: Final = lru_cache(4096)(label)
 
 
 def row_of(record: Record) -> UsageRow:
@@ -73,14 +68,14 @@ def is_error(row: UsageRow) -> bool:
 def stored(row: UsageRow) -> UsageRow:
     """The same as it can be stored, which mostly is the very same."""
     texts = (
-        _label(row.request_id),
-        _key(row.caller),
-        _key(row.user),
-        _key(row.profile),
-        _label(row.provider),
-        _label(row.model),
-        _label(row.dialect),
-        _label(row.outcome),
+        label(row.request_id),
+        key(row.caller),
+        key(row.user),
+        key(row.profile),
+        label(row.provider),
+        label(row.model),
+        label(row.dialect),
+        label(row.outcome),
     )
     told = (row.request_id, row.caller, row.user, row.profile, row.provider, row.model, row.dialect, row.outcome)
     numbers = (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Final
 
 #: Seconds on a clock that never goes back; the same one that event loops use.
 now = time.monotonic
+_MILLISECONDS: Final = [f".{n:03d}Z" for n in range(1000)]
 
 
 def wall_iso(t: float | None = None) -> str:
@@ -15,7 +17,7 @@ def wall_iso(t: float | None = None) -> str:
     if t is None:
         t = time.time()
     second = int(t)
-    return f"{_second(second)}.{int((t - second) * 1000):03d}Z"
+    return _second(second) + _MILLISECONDS[int((t - second) * 1000)]
 
 
 @lru_cache(maxsize=16)

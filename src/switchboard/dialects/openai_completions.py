@@ -21,7 +21,6 @@ from switchboard.dialects._openai_media import OpenAIErrors, read_members
 from switchboard.dialects.openai_chat import OpenAIDecoder, OpenAITap, error_body, meter_answer, usage_of, usage_out
 from switchboard.dialects.openai_chat.call import read_completion, with_usage
 from switchboard.dialects.openai_chat.encoder import DONE_EVENT
-from switchboard.dialects.openai_chat.request import MOST_CHOICES
 
 NAME: Final = "openai_completions"
 #: What a chat takes by the same names.
@@ -74,8 +73,8 @@ def read_request(body: Any, raw: bytes) -> tuple[OpenAICompletions, Generate]:
     for name, value in (("max_tokens", request.max_tokens), ("n", request.n)):
         if value is not None and value < 1:
             raise Problem("INVALID_REQUEST", f"{name}: must be at least 1.", param=name)
-    if request.n is not None and request.n > MOST_CHOICES:
-        raise Problem("INVALID_REQUEST", f"n: must be at most {MOST_CHOICES}.", param="n")
+    if request.n is not None and request.n > shapes.MOST_CHOICES:
+        raise Problem("INVALID_REQUEST", f"n: must be at most {shapes.MOST_CHOICES}.", param="n")
     prompts = _prompts(request.prompt)
     text = prompts[0] if len(prompts) == 1 and isinstance(prompts[0], str) else None
     members.pop("stream", None)
@@ -104,8 +103,8 @@ def _prompts(value: str | list[Any]) -> list[Any]:
     prompts = [value] if isinstance(value, str) or (value and all(type(x) is int for x in value)) else value
     if not prompts or prompts == [""]:
         raise Problem("INVALID_REQUEST", "prompt: must not be empty.", param="prompt")
-    if len(prompts) > MOST_CHOICES:
-        raise Problem("INVALID_REQUEST", f"prompt: at most {MOST_CHOICES} at once.", param="prompt")
+    if len(prompts) > shapes.MOST_CHOICES:
+        raise Problem("INVALID_REQUEST", f"prompt: at most {shapes.MOST_CHOICES} at once.", param="prompt")
     for p in prompts:
         if not (isinstance(p, str) or (isinstance(p, list) and all(type(x) is int for x in p))):
             raise Problem("INVALID_REQUEST", "prompt: a text, or token ids, are expected.", param="prompt")

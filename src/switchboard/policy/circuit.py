@@ -5,23 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from msgspec import Struct
-
 from switchboard.policy.targets import Target
 
 _REMEMBERED: Final = 1024  # a client may name models as it likes
 
 
-class CircuitPolicy(Struct, frozen=True):
+class CircuitPolicy:
     """`failures` in a row open a circuit for `rest` seconds."""
 
-    failures: int = 5
-    rest: float = 30.0
+    def __init__(self, failures: int = 5, rest: float = 30.0) -> None:
+        self.failures = failures
+        self.rest = rest
 
 
-class _Circuit(Struct):
-    failures: int = 0
-    closed_at: float = 0.0  # from when on the target may be asked again
+class _Circuit:
+    def __init__(self) -> None:
+        self.failures = 0
+        self.closed_at = 0.0  # from when on the target may be asked again
 
 
 class Circuits:

@@ -29,6 +29,11 @@ _LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": loggi
 _COLORS: Final = {"ERROR": "31", "CRITICAL": "31", "WARNING": "33", "DEBUG": "2"}
 
 
+def _milliseconds(seconds: float) -> float:
+    """To a tenth of one; `round` costs ten times as much."""
+    return int(seconds * 1e4 + 0.5) / 10
+
+
 class Output:
     """Writes bytes to a file descriptor from a thread."""
 
@@ -124,8 +129,8 @@ class Log:
                     self._masked(r.path),
                     r.status,
                     r.outcome,
-                    None if r.first_byte is None else round(r.first_byte * 1e3, 1),
-                    round(r.duration * 1e3, 1),
+                    None if r.first_byte is None else _milliseconds(r.first_byte),
+                    _milliseconds(r.duration),
                     r.caller,
                     r.profile,
                     r.dialect,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any
 
 import msgspec
 
 from switchboard.core.errors import Problem
 from switchboard.core.types import Generate
 from switchboard.dialects import _openai_shapes as shapes
-
-#: The most answers to one request: OpenAI's own limit.
-MOST_CHOICES: Final = 128
 
 
 def read_request(body: Any, raw: bytes, *, stream_default: bool = False) -> Generate:
@@ -48,15 +45,6 @@ def check_request(body: Any) -> shapes.ChatRequest:
         raise invalid(str(e)) from None
     if not request.messages:
         raise Problem("INVALID_REQUEST", "messages: at least one message is needed.", param="messages")
-    for name, value in (
-        ("max_tokens", request.max_tokens),
-        ("max_completion_tokens", request.max_completion_tokens),
-        ("n", request.n),
-    ):
-        if value is not None and value < 1:
-            raise Problem("INVALID_REQUEST", f"{name}: must be at least 1.", param=name)
-    if request.n is not None and request.n > MOST_CHOICES:
-        raise Problem("INVALID_REQUEST", f"n: must be at most {MOST_CHOICES}.", param="n")
     for i, message in enumerate(request.messages):
         if type(message.content) is not str or message.role == "tool":
             _check_message(message, f"messages[{i}]")
@@ -88,6 +76,10 @@ def invalid(complaint: str, roles: str = "system, user, assistant, tool") -> Pro
     if what.startswith("Invalid enum value") and field.endswith(".role"):
         shown = what.removeprefix("Invalid enum value ")[:40]
         what = f"{shown} is not a role; a role is one of {roles}"
+    elif what.startswith("Expected `int` >= "):
+        what = f"must be at least {what[18:]}"
+    elif what.startswith("Expected `int` <= "):
+        what = f"must be at most {what[18:]}"
     elif what.startswith("Object missing required field"):
         missing = what.split("`")[1]
         field = missing if field == "body" else f"{field}.{missing}"

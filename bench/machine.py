@@ -11,6 +11,8 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
+from switchboard import compiled
+
 GATEWAY_CORE, LOAD_CORE = 0, 1
 
 
@@ -68,6 +70,7 @@ def description() -> dict[str, Any]:
         "python": platform.python_version(),
         "python_optimized": "-O2"
         in (sysconfig.get_config_var("PY_CFLAGS") or "") + (sysconfig.get_config_var("OPT") or ""),
+        "compiled": compiled.fresh(),
         "interpreter": Path(sys.executable).resolve().name,
         "nginx": nginx.rpartition("/")[2],
     }

@@ -16,6 +16,7 @@ from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any, Final
 
+from switchboard import compiled
 from switchboard.app import default_provider
 from switchboard.app.runtime import SECTIONS, default_models, make_provider, named_providers
 from switchboard.cli.doctor_kept import kept
@@ -72,6 +73,7 @@ async def examine(
         *_folder(settings),
         *await kept(settings, offline=offline),
         _clock(clocks),
+        _code(),
     ]
     return checks
 
@@ -96,6 +98,14 @@ def _port(settings: Settings) -> Check:
             return Check(what, "failed", "another program has it", "choose another one with --port or PORT, or end it")
         return Check(what, "failed", f"cannot be listened on: {e.strerror or e}", "choose another --host or --port")
     return Check(what, "ok", f"free, on {settings.host}")
+
+
+def _code() -> Check:
+    what = "compiled modules"
+    if compiled.fresh():
+        return Check(what, "ok", "used")
+    text = "not there, or older than the sources: requests cost about twice the processor's time"
+    return Check(what, "warning", text, "`make compile`; it needs gcc and Python's headers (Debian: python3-dev)")
 
 
 def _folder(settings: Settings) -> Iterator[Check]:

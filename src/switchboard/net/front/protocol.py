@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Final, cast
 
+import httptools
+
 from switchboard.core.clock import now
 from switchboard.core.errors import Problem
 from switchboard.core.types import Outcome
 from switchboard.net.front.parsing import Parsing
 from switchboard.net.front.state import ANSWERING, IDLE, IN_BODY, IN_HEAD, LINGERING
 
+#: In place of a connection's own, which would hold on to it until the garbage collector came.
+_NO_PARSER: Final = httptools.HttpRequestParser(object())
 _LINGER: Final = 2.0  # seconds that a client has to read the last answer before the connection is broken off
 
 
@@ -39,6 +43,7 @@ class FrontProtocol(Parsing):
     def connection_lost(self, exc: Exception | None) -> None:
         cast("set[Any]", self._server_state.connections).discard(self)
         self._gone(Outcome.CLIENT_LEFT)
+        self._parser = _NO_PARSER
 
     def eof_received(self) -> bool:
         return False  # a client that closed its half counts as gone

@@ -13,6 +13,8 @@ from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.ports import UpstreamSink
 from switchboard.core.types import Call, Headers
 
+#: In place of a connection's own, which would hold on to it until the garbage collector came.
+_NO_PARSER: Final = httptools.HttpResponseParser(object())
 _MAX_HEAD: Final = 64 * 1024
 _LARGE: Final = 8 * 1024  # bytes of a piece that costs more to join to others than to hand on by itself
 _UPLOAD_TURN: Final = 16  # pieces of an upload that are sent in one go
@@ -258,6 +260,7 @@ class UpstreamConnection:
     def connection_lost(self, exc: Exception | None) -> None:
         self._pool.forget(self.origin, self)
         self._transport = None
+        self._parser = _NO_PARSER
         request, self.request = self.request, None
         if request is None:
             return

@@ -22,7 +22,8 @@ from switchboard.cli.supervisor.reloading import PATIENCE, Reloading, pinned
 from switchboard.config.load import SettingsError, Sources
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
-from switchboard.telemetry.logs import Log, Output
+from switchboard.telemetry.logs import Log
+from switchboard.telemetry.output import Output
 
 pytestmark = pytest.mark.anyio
 

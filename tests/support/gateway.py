@@ -25,7 +25,8 @@ from switchboard.core.clock import now
 from switchboard.core.counting import Counters
 from switchboard.net.front import FrontProtocol
 from switchboard.store.schema import upgrade
-from switchboard.telemetry.logs import Log, Output
+from switchboard.telemetry.logs import Log
+from switchboard.telemetry.output import Output
 from switchboard.telemetry.records import Record
 
 SHELLS = ("splice", "asgi")

@@ -19,7 +19,9 @@ from support.client import chat, request
 from support.gateway import gateway
 from switchboard.core.types import Usage
 from switchboard.net.script import Request, ScriptServer, answer
-from switchboard.telemetry.logs import Handler, Log, Output, style_for
+from switchboard.telemetry.handler import Handler
+from switchboard.telemetry.logs import Log, style_for
+from switchboard.telemetry.output import Output
 from switchboard.telemetry.records import Record
 
 CANARY = "Canary7Kq9zHidden"

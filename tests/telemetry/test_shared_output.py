@@ -6,7 +6,7 @@ import os
 import threading
 import time
 
-from switchboard.telemetry.logs import Output
+from switchboard.telemetry.output import Output
 
 
 def test_lines_of_several_writers_stay_whole_though_nobody_reads_fast_enough() -> None:

@@ -32,6 +32,8 @@ from switchboard.core.clock import now
 from switchboard.engine.registry import TICK
 from switchboard.net.front import FrontProtocol
 from switchboard.telemetry import logs
+from switchboard.telemetry.handler import attach
+from switchboard.telemetry.output import Output
 from switchboard.telemetry.stalls import StallWatch
 
 #: Connections that may wait to be accepted.
@@ -50,9 +52,9 @@ def run(flags: Mapping[tuple[str, ...], Any], config: str | None, *, alone: bool
         raise SystemExit(supervise(settings, sources, flags, config))
     listener = listen(settings)
     style = logs.style_for(settings.log.format)
-    output = logs.Output(sys.stderr.fileno())
+    output = Output(sys.stderr.fileno())
     log = logs.Log(output, level=settings.log.level, style=style, secrets=secrets_of(settings))
-    logs.attach(log, settings.log.level)
+    attach(log, settings.log.level)
     if settings.workers > 1:
         log.say("INFO", f"with --reload one process serves, not {settings.workers}")
     migrate(settings)

@@ -21,7 +21,8 @@ from switchboard.engine.exchange import Exchange
 from switchboard.net.dial import TcpDialer
 from switchboard.net.http import UpstreamPool
 from switchboard.providers.base import endpoint
-from switchboard.telemetry.logs import Log, Output
+from switchboard.telemetry.logs import Log
+from switchboard.telemetry.output import Output
 
 PATH = "/v1/chat/completions"
 

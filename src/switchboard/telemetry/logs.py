@@ -1,17 +1,9 @@
-"""The log: one line a request and whatever else has to be said, as JSON or for people, on standard error.
-
-Lines go out in batches from a thread of their own, so that a blocked terminal or pipe never blocks an answer; at most
-`_BACKLOG` bytes wait, what is over that is thrown away and counted.
-"""
+"""The log: one line a request and whatever else has to be said, as JSON or for people, on standard error."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import os
-import select
 import sys
-import threading
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Final
@@ -21,71 +13,17 @@ import msgspec
 from switchboard.core.clock import wall_iso
 from switchboard.core.masking import mask_secrets, spellings
 from switchboard.telemetry.line import Line
+from switchboard.telemetry.output import Output
 from switchboard.telemetry.records import Record
 
-_BACKLOG: Final = 8 * 1024 * 1024
 _encode: Final = msgspec.json.Encoder().encode
-_LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
+LEVELS: Final = {"DEBUG": logging.DEBUG, "INFO": logging.INFO, "WARNING": logging.WARNING, "ERROR": logging.ERROR}
 _COLORS: Final = {"ERROR": "31", "CRITICAL": "31", "WARNING": "33", "DEBUG": "2"}
 
 
 def _milliseconds(seconds: float) -> float:
     """To a tenth of one; `round` costs ten times as much."""
     return int(seconds * 1e4 + 0.5) / 10
-
-
-class Output:
-    """Writes bytes to a file descriptor from a thread."""
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-        self._waiting: list[bytes] = []
-        self._size = 0
-        self._wake = threading.Condition()
-        self._closing = False
-        self.lost = 0
-        self._writing = threading.Thread(target=self._run, name="log", daemon=True)
-        self._writing.start()
-
-    def write(self, data: bytes) -> None:
-        """Have `data` written soon."""
-        with self._wake:
-            if self._size + len(data) > _BACKLOG:
-                self.lost += data.count(b"\n")
-                return
-            self._waiting.append(data)
-            self._size += len(data)
-            self._wake.notify()
-
-    def _run(self) -> None:
-        while True:
-            with self._wake:
-                while not self._waiting and not self._closing:
-                    self._wake.wait()
-                data = b"".join(self._waiting)
-                self._waiting.clear()
-            if not data:
-                return
-            with contextlib.suppress(OSError):  # nobody reads the log any more; there is nowhere to say so
-                self._write_out(data)
-            with self._wake:
-                self._size = sum(map(len, self._waiting))
-
-    def _write_out(self, data: bytes) -> None:
-        """Whole lines at a time, as many as a pipe takes in one piece: other processes write to it too."""
-        view, at = memoryview(data), 0
-        while at < len(data):
-            end = len(data)
-            if end - at > select.PIPE_BUF:
-                end = data.rfind(b"\n", at, at + select.PIPE_BUF) + 1 or data.find(b"\n", at) + 1 or end
-            at += os.write(self._fd, view[at:end])
-
-    def close(self, timeout: float = 2.0) -> None:
-        """Write what waits, but no longer than `timeout` seconds."""
-        with self._wake:
-            self._closing = True
-            self._wake.notify()
-        self._writing.join(timeout)
 
 
 class Log:
@@ -101,8 +39,8 @@ class Log:
         self.debug = level == "DEBUG"
         self._secrets = spellings(secrets)
         self._masked = lru_cache(1024)(self._mask)  # what clients name comes again and again
-        self._requests = _LEVELS[level] <= logging.INFO
-        self._threshold = _LEVELS[level]
+        self._requests = LEVELS[level] <= logging.INFO
+        self._threshold = LEVELS[level]
 
     def records(self, batch: list[Record]) -> None:
         """Write one line a request."""
@@ -173,7 +111,7 @@ class Log:
 
     def say(self, level: str, message: str, logger: str = "switchboard", **fields: object) -> None:
         """Write one message."""
-        if _LEVELS.get(level, logging.ERROR) < self._threshold:
+        if LEVELS.get(level, logging.ERROR) < self._threshold:
             return
         message = self._mask(message)
         if self._human:
@@ -208,32 +146,6 @@ def _units(r: Record) -> str:
 
 def _printable(text: str) -> str:
     return "".join(c if c.isprintable() else f"\\x{ord(c):02x}" for c in text)
-
-
-class Handler(logging.Handler):
-    """Brings the messages of Python's `logging` into the log."""
-
-    def __init__(self, log: Log) -> None:
-        super().__init__()
-        self._log = log
-
-    def emit(self, record: logging.LogRecord) -> None:
-        message = record.getMessage()
-        if record.exc_info:
-            message += "\n" + logging.Formatter().formatException(record.exc_info)
-        level = record.levelname if record.levelname in _LEVELS else "ERROR"
-        self._log.say(level, message, record.name)
-
-
-def attach(log: Log, level: str) -> Handler:
-    """Send the messages of `logging` to `log`; libraries speak up from WARNING on."""
-    handler = Handler(log)
-    root = logging.getLogger()
-    root.handlers = [handler]
-    root.setLevel(logging.WARNING)
-    logging.getLogger("switchboard").setLevel(_LEVELS[level])
-    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # what it says of a form, its sender is told
-    return handler
 
 
 def style_for(setting: str) -> str:

@@ -162,10 +162,11 @@ def test_usage_is_split_as_anthropic_counts_it() -> None:
 
 
 def test_a_ping_fits_in_anywhere() -> None:
-    out = AnthropicEncoder(context()).encode([Text("Hello"), Finish("stop"), Done()])
+    encoder = AnthropicEncoder(context())
+    out = encoder.encode([Text("Hello"), Finish("stop"), Done()])
     for part in range(out.count(b"\n\n") + 1):
         pieces = out.split(b"\n\n")
-        mixed = b"\n\n".join([*pieces[:part], AnthropicEncoder.keepalive.removesuffix(b"\n\n"), *pieces[part:]])
+        mixed = b"\n\n".join([*pieces[:part], encoder.keepalive.removesuffix(b"\n\n"), *pieces[part:]])
         assert read_messages_stream(mixed)["content"] == [{"type": "text", "text": "Hello"}]
 
 

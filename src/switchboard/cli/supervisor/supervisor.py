@@ -29,6 +29,7 @@ from switchboard.config.tree import Settings
 from switchboard.core.clock import now
 from switchboard.core.masking import mask_secrets, spellings
 from switchboard.telemetry import logs
+from switchboard.telemetry.handler import attach
 
 #: Seconds that workers have for their end over and above what the settings give them.
 GRACE: Final = 5.0
@@ -42,7 +43,7 @@ def supervise(settings: Settings, sources: Sources, flags: Mapping[tuple[str, ..
     output = Direct(sys.stderr.fileno())
     style = logs.style_for(settings.log.format)
     log = logs.Log(output, level=settings.log.level, style=style, secrets=secrets_of(settings))
-    logs.attach(log, settings.log.level)
+    attach(log, settings.log.level)
     places = Sockets(settings, sockets[0].getsockname()[1])
     try:
         shared = prepare(settings, places.process)

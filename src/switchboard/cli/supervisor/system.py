@@ -11,13 +11,13 @@ from collections import deque
 from types import FrameType
 from typing import Final
 
-from switchboard.telemetry import logs
+from switchboard.telemetry.output import Output
 
 #: The signals that the supervisor takes.
 HANDLED: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 
 
-class Direct(logs.Output):
+class Direct(Output):
     """Writes at once: what forks has no threads. Who does not read for a second misses what is said."""
 
     def __init__(self, fd: int) -> None:

@@ -25,6 +25,8 @@ from switchboard.cli.supervisor.shared import Shared
 from switchboard.config.tree import Settings
 from switchboard.core.process import Process
 from switchboard.telemetry import logs
+from switchboard.telemetry.handler import attach
+from switchboard.telemetry.output import Output
 
 
 def main(
@@ -38,9 +40,9 @@ def main(
     """Serve until the supervisor says to end, or is gone; gives the exit status. `file` is the settings file's name, `sockets`
     are those of all workers, by index."""
     style = logs.style_for(settings.log.format)
-    output = logs.Output(sys.stderr.fileno())
+    output = Output(sys.stderr.fileno())
     log = logs.Log(output, level=settings.log.level, style=style, secrets=secrets_of(settings))
-    logs.attach(log, settings.log.level)
+    attach(log, settings.log.level)
     try:
         uvloop.run(_serve(settings, file, process, shared, line, sockets, log))
     except Exception as e:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from mypy_extensions import mypyc_attr
+
 from switchboard.core.errors import Problem
 from switchboard.core.events import (
     Answer,
@@ -59,6 +61,7 @@ class _Call:
         self.json = ""
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AnthropicEncoder:
     """Writes Anthropic's events. One block is open at a time: what comes while a tool call is not whole waits for that.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import UNSET
+from mypy_extensions import mypyc_attr
 
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import (
@@ -48,6 +49,7 @@ def _read_event(payload: bytes) -> shapes.StreamEvent | UpstreamError:
     return event
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AnthropicDecoder(EventDecoder):
     """Anthropic's stream in, events out."""
 
@@ -148,6 +150,7 @@ class AnthropicDecoder(EventDecoder):
         return [Done()]
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class AnthropicTap(EventTap):
     """Leaves the stream as it is, event by event, and reads along for usage and errors."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from mypy_extensions import mypyc_attr
+
 from switchboard.core.capabilities import Capabilities
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import Answer
@@ -12,6 +14,7 @@ from switchboard.dialects.openai_chat.encoder import OpenAIEncoder
 from switchboard.dialects.openai_chat.stream import OpenAIDecoder, OpenAITap
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OpenAIChat:
     """The dialect itself: both halves. It has no state."""
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import UNSET
+from mypy_extensions import mypyc_attr
 
 from switchboard.core.errors import Problem
 from switchboard.core.events import (
@@ -31,6 +32,7 @@ from switchboard.dialects import _openai_shapes as shapes
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OpenAIEncoder:
     """Writes `chat.completion` and `chat.completion.chunk` objects."""
 

@@ -45,10 +45,24 @@ def check_request(body: Any) -> shapes.ChatRequest:
         raise invalid(str(e)) from None
     if not request.messages:
         raise Problem("INVALID_REQUEST", "messages: at least one message is needed.", param="messages")
+    if request.max_tokens is not None:
+        _between("max_tokens", request.max_tokens)
+    if request.max_completion_tokens is not None:
+        _between("max_completion_tokens", request.max_completion_tokens)
+    if request.n is not None:
+        _between("n", request.n, shapes.MOST_CHOICES)
     for i, message in enumerate(request.messages):
         if type(message.content) is not str or message.role == "tool":
             _check_message(message, f"messages[{i}]")
     return request
+
+
+def _between(name: str, value: int, most: int | None = None) -> None:
+    """Raises `Problem` where `value` is none from 1 to `most`."""
+    if value < 1:
+        raise Problem("INVALID_REQUEST", f"{name}: must be at least 1.", param=name)
+    if most is not None and value > most:
+        raise Problem("INVALID_REQUEST", f"{name}: must be at most {most}.", param=name)
 
 
 def _check_message(message: shapes.ChatMessage, place: str) -> None:
@@ -76,10 +90,6 @@ def invalid(complaint: str, roles: str = "system, user, assistant, tool") -> Pro
     if what.startswith("Invalid enum value") and field.endswith(".role"):
         shown = what.removeprefix("Invalid enum value ")[:40]
         what = f"{shown} is not a role; a role is one of {roles}"
-    elif what.startswith("Expected `int` >= "):
-        what = f"must be at least {what[18:]}"
-    elif what.startswith("Expected `int` <= "):
-        what = f"must be at most {what[18:]}"
     elif what.startswith("Object missing required field"):
         missing = what.split("`")[1]
         field = missing if field == "body" else f"{field}.{missing}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from msgspec import UNSET
+from mypy_extensions import mypyc_attr
 
 from switchboard.core.errors import Fault, UpstreamError
 from switchboard.core.events import (
@@ -78,6 +79,7 @@ def _checked(chunk: shapes.Chunk) -> shapes.Chunk | UpstreamError:
     return chunk
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OpenAIDecoder:
     """OpenAI's stream in, events out."""
 
@@ -176,6 +178,7 @@ class OpenAIDecoder:
         return self._fail(cut())
 
 
+@mypyc_attr(allow_interpreted_subclasses=True)
 class OpenAITap(EventTap):
     """Leaves the stream as it is, event by event: reads along for usage and errors, takes out only the usage chunk
     that this server asked for and the client did not."""

@@ -49,7 +49,6 @@ class Standing:
     """One request and all that is known of it. However it ends, `_settle` runs exactly once."""
 
     __slots__ = (
-        "__weakref__",
         "_admitted",
         "_asking",
         "_began",

@@ -92,25 +92,29 @@ def imported(package: Path) -> str:
     return done.stdout.strip() or done.stderr.strip().splitlines()[-1]
 
 
-def write(package: Path, digest: str) -> None:
-    (package / "compiled.json").write_text(json.dumps({"deep/hot.py": digest}))
+def write(package: Path, digest: str, name: str = "hot", suffix: str = EXTENSION_SUFFIXES[0]) -> None:
+    (package / "compiled.json").write_text(json.dumps({"suffix": suffix, "sources": {f"deep/{name}.py": digest}}))
 
 
 def test_without_a_word_of_what_it_was_made_of_it_is_interpreted(package: Path) -> None:
     assert imported(package) == "interpreted"
-    (package / "compiled.json").write_text("{")
-    assert imported(package) == "interpreted"
+    for text in ("{", "{}"):
+        (package / "compiled.json").write_text(text)
+        assert imported(package) == "interpreted"
 
 
 def test_made_of_this_very_source_it_is_used(package: Path) -> None:
-    write(package, blake2b((package / "deep" / "hot.py").read_bytes()).hexdigest())
+    digest = blake2b((package / "deep" / "hot.py").read_bytes()).hexdigest()
+    write(package, digest)
     assert "ImportError" in imported(package)  # for it is none
+    write(package, digest, suffix=".cpython-39-sparc.so")
+    assert imported(package) == "interpreted"
 
 
 def test_made_of_another_source_or_of_one_that_is_gone_it_is_interpreted(package: Path) -> None:
     write(package, blake2b(b"another").hexdigest())
     assert imported(package) == "interpreted"
-    (package / "compiled.json").write_text(json.dumps({"deep/gone.py": ""}))
+    write(package, "", "gone")
     assert imported(package) == "interpreted"
 
 

@@ -1,10 +1,10 @@
 """Compile the modules that every request runs through, with mypyc, beside their sources.
 
-It is the same code, at about two thirds of its cost (docs/performance.md); which modules, pyproject.toml lists. Hatchling runs this when
+It is the same code, at about half its cost (docs/performance.md); which modules, pyproject.toml lists. Hatchling runs this when
 the package is built or installed, `make compile` at any time. Where there is no C compiler, or no headers of Python, they are interpreted as
 all others are.
 
-What is compiled is used as long as it was made of the very sources that lie beside it: `switchboard.compiled` has their digests.
+What is compiled is used as long as the sources beside it are those that it was made of: `switchboard.compiled` looks at their digests.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import tomllib
 from hashlib import blake2b
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 from typing import Any
 
@@ -60,8 +61,9 @@ def compile_all() -> list[Path]:
     command.build_temp = "build"
     command.ensure_finalized()
     command.run()
-    digests = {str(s.relative_to(PACKAGE)): blake2b(s.read_bytes()).hexdigest() for s in sources}
-    MANIFEST.write_text(json.dumps(digests, indent=1) + "\n")
+    # of all sources: what is compiled believes what the types of the others say
+    digests = {str(s.relative_to(PACKAGE)): blake2b(s.read_bytes()).hexdigest() for s in sorted(PACKAGE.rglob("*.py"))}
+    MANIFEST.write_text(json.dumps({"suffix": EXTENSION_SUFFIXES[0], "sources": digests}, indent=1) + "\n")
     return [MANIFEST, *PACKAGE.rglob("*.so"), *SOURCE.glob(f"{GROUP}__mypyc*.so")]
 
 

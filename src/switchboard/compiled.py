@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from hashlib import blake2b
-from importlib.machinery import SOURCE_SUFFIXES, FileFinder, SourceFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, SOURCE_SUFFIXES, FileFinder, SourceFileLoader
 from pathlib import Path
 from typing import Final
 
@@ -13,12 +13,20 @@ _HERE: Final = Path(__file__).parent
 
 
 def fresh() -> bool:
-    """Whether there are compiled modules, and their sources have not changed since."""
+    """Whether there are compiled modules for this interpreter, and no source has changed since."""
     try:
-        digests: dict[str, str] = json.loads((_HERE / "compiled.json").read_bytes())
-        return all(blake2b((_HERE / name).read_bytes()).hexdigest() == digest for name, digest in digests.items())
-    except (OSError, ValueError):
+        made = json.loads((_HERE / "compiled.json").read_bytes())
+        sources: dict[str, str] = made["sources"]
+        return made["suffix"] in EXTENSION_SUFFIXES and all(
+            _digest(f"{_HERE}/{name}") == digest for name, digest in sources.items()
+        )
+    except (OSError, ValueError, KeyError):
         return False
+
+
+def _digest(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:
+        return blake2b(file.read()).hexdigest()
 
 
 def interpret() -> None:

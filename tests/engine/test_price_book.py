@@ -15,7 +15,7 @@ from switchboard.core.ports import Provider
 from switchboard.core.types import Usage
 from switchboard.engine.prices import UNKNOWN, PriceBook
 from switchboard.policy.pricing import Price, Rates
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 from switchboard.telemetry.records import Record
 
 pytestmark = pytest.mark.anyio

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from switchboard.core.ports import Provider
 from switchboard.policy.circuit import CircuitPolicy, Circuits
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 
 class Named:

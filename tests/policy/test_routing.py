@@ -13,7 +13,7 @@ from switchboard.core.ports import Provider
 from switchboard.core.types import Generate, Operation
 from switchboard.policy.profile import Profile
 from switchboard.policy.routing import Routing
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 
 class Fake:

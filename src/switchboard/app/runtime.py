@@ -28,7 +28,7 @@ from switchboard.policy.authenticate import AccessKeys, digest
 from switchboard.policy.profile import Default, Profile
 from switchboard.policy.retirement import Retirements
 from switchboard.policy.routing import Routing
-from switchboard.policy.targets import Entry
+from switchboard.policy.target import Entry
 from switchboard.providers import kinds
 from switchboard.providers.base import Kind, Row
 from switchboard.shell.routes import Routes

@@ -20,7 +20,7 @@ from switchboard.policy.profile import Profile
 from switchboard.policy.quotas import Quotas, headers, refusal
 from switchboard.policy.routing import Routing
 from switchboard.policy.rules import Rules
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 _JSON: Final = b"application/json"
 _BARE: Final = re.compile(rb"(?:audio|video)/[a-z0-9.+-]+|application/(?:ogg|octet-stream)")

@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from switchboard.policy.pricing import Price, price_of
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 from switchboard.telemetry.records import Record
 
 _MOST: Final = 4096  # models that are known, and as many that are being looked up; clients may name them as they like

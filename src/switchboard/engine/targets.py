@@ -11,7 +11,7 @@ from switchboard.core.errors import Fault, UpstreamError
 from switchboard.engine.prices import PriceBook
 from switchboard.policy.circuit import CircuitPolicy, Circuits
 from switchboard.policy.retry import RetryPolicy, elsewhere, wait_before
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 _COUNTED: Final = 4096  # labels of the metric; clients may name models as they like
 _log: Final = logging.getLogger("switchboard.targets")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 _REMEMBERED: Final = 1024  # a client may name models as it likes
 

@@ -15,7 +15,7 @@ from switchboard.core.ports import Provider
 from switchboard.core.types import Generate, Native, Op, Operation
 from switchboard.policy.profile import Profile
 from switchboard.policy.retirement import Retirements
-from switchboard.policy.targets import Choice, Entry, Target
+from switchboard.policy.target import Choice, Entry, Target
 
 _REMEMBERED: Final = 1024
 MODEL_NAME: Final = re.compile(r"[A-Za-z0-9._:/@-]{1,256}")

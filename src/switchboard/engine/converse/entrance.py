@@ -17,7 +17,7 @@ from switchboard.engine.waiting import Waiting
 from switchboard.policy import tickets
 from switchboard.policy.authenticate import CHALLENGE
 from switchboard.policy.quotas import refusal
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 
 class Admitted(Struct):

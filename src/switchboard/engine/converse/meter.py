@@ -16,7 +16,7 @@ from switchboard.engine.prices import Unknown
 from switchboard.policy.pricing import Price
 from switchboard.policy.quotas import NANO, refusal
 from switchboard.policy.rules import Rule
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 _log: Final = logging.getLogger("switchboard.relay")
 

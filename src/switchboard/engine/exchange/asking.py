@@ -12,7 +12,7 @@ from switchboard.core.types import Call, Lines, Op
 from switchboard.engine.exchange.attempt import Attempt, Upstreamed
 from switchboard.engine.exchange.parts import Kit
 from switchboard.engine.exchange.plan import Plan
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 _UNTOLD: Final = re.compile(r"[^A-Za-z0-9_.,\[\] -]")  # a client may have named its members as it likes
 

@@ -8,7 +8,7 @@ from switchboard.core.errors import UpstreamError
 from switchboard.core.types import Call
 from switchboard.engine.targets import Targets
 from switchboard.policy.retry import elsewhere
-from switchboard.policy.targets import Target
+from switchboard.policy.target import Target
 
 
 class Plan:

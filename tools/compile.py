@@ -41,8 +41,22 @@ def clean() -> None:
         file.unlink()
 
 
+class NotCompiledError(Exception):
+    """It could not be done; nothing compiled is left."""
+
+
 def compile_all() -> list[Path]:
-    """Compile; gives the files that were made. Raises whatever mypyc and the C compiler have to say."""
+    """Compile; gives the files that were made. Raises `NotCompiledError`."""
+    try:
+        return _compile()
+    except (Exception, SystemExit) as e:  # mypyc leaves with what it found on standard error
+        clean()
+        text = f"nothing is compiled, and all of it will be interpreted: {str(e)[:200]}"
+        remedy = "Compiling takes gcc and Python's headers (Debian: apt-get install gcc python3-dev)."
+        raise NotCompiledError(f"{text}\n{remedy}") from e
+
+
+def _compile() -> list[Path]:
     from mypyc.build import mypycify
     from setuptools import Distribution
     from setuptools.command.build_ext import build_ext
@@ -76,9 +90,8 @@ class CompileHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         try:
             made = compile_all()
-        except (Exception, SystemExit) as e:
-            clean()
-            self.app.display_warning(f"nothing is compiled, all of it will be interpreted: {e}")
+        except NotCompiledError as e:
+            self.app.display_warning(str(e))
             return
         build_data["pure_python"] = False
         build_data["infer_tag"] = True
@@ -91,4 +104,7 @@ if __name__ == "__main__":
     from switchboard.compiled import fresh
 
     if not fresh():
-        compile_all()
+        try:
+            compile_all()
+        except NotCompiledError as e:
+            raise SystemExit(str(e)) from None

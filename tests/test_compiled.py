@@ -98,7 +98,7 @@ def write(package: Path, digest: str, name: str = "hot", suffix: str = EXTENSION
 
 def test_without_a_word_of_what_it_was_made_of_it_is_interpreted(package: Path) -> None:
     assert imported(package) == "interpreted"
-    for text in ("{", "{}"):
+    for text in ("{", "{}", "[]", "null"):
         (package / "compiled.json").write_text(text)
         assert imported(package) == "interpreted"
 

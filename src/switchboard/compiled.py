@@ -20,7 +20,7 @@ def fresh() -> bool:
         return made["suffix"] in EXTENSION_SUFFIXES and all(
             _digest(f"{_HERE}/{name}") == digest for name, digest in sources.items()
         )
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, LookupError, TypeError):
         return False
 
 

@@ -14,8 +14,8 @@ class CircuitPolicy:
     """`failures` in a row open a circuit for `rest` seconds."""
 
     def __init__(self, failures: int = 5, rest: float = 30.0) -> None:
-        self.failures = failures
-        self.rest = rest
+        self.failures: Final = failures
+        self.rest: Final = rest
 
 
 class _Circuit:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final, cast
@@ -31,7 +32,7 @@ ANSWERING: Final = 3
 LINGERING: Final = 4  # the last answer is out; the client has a moment to read it
 
 
-class ClientConnection:
+class ClientConnection(ABC):
     """One client's connection: its state, what is wrong with it, and its end. `FrontProtocol` is the whole of it.
 
     That is an `asyncio.Protocol`, and does not derive from it: what is compiled (pyproject.toml) derives from nothing that is not.
@@ -130,11 +131,13 @@ class ClientConnection:
 
     # ---- asyncio.Protocol, see `FrontProtocol`
 
+    @abstractmethod
     def data_received(self, data: bytes) -> None:
-        raise NotImplementedError
+        """The client sends."""
 
+    @abstractmethod
     def connection_lost(self, exc: Exception | None) -> None:
-        raise NotImplementedError
+        """The connection is gone."""
 
     # ---- the end
 

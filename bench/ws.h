@@ -28,6 +28,8 @@
 #define WHEN 20                 /* digits: when it was due, ns */
 #define KEPT 16384              /* the most of an unfinished frame that is kept, and of what could not be sent */
 #define ROOM (1 << 18)
+#define AHEAD 400               /* frames that are sent flat out before as many have come back: together with the other end's, less
+                                   than what a relay keeps of sound for a client that is slow (4 MB), so that none is stale */
 #define SLOTS 100000            /* latencies are counted in steps of 10 µs, up to a second */
 
 struct peer {
@@ -175,10 +177,10 @@ static int say(struct peer *p, int kind, const char *text, int n)
     return put(p, made, at + n);
 }
 
-/* send what is due, as far as the socket takes it */
+/* send what is due, as far as the socket takes it, and flat out no further than AHEAD */
 static int speak(struct peer *p)
 {
-    while (p->sent < p->ticks && !p->out_n) {
+    while (p->sent < p->ticks && !p->out_n && (p->gap || p->sent < p->heard + AHEAD)) {
         digits(frame + 8 + stamp_at, WHICH, p->sent);
         digits(frame + 8 + stamp_at + WHICH, WHEN, p->began + p->sent * p->gap);
         p->sent++;
@@ -263,7 +265,7 @@ static int hear(struct peer *p)
     }
     if (size < 0 || n - at > KEPT) return 0;
     memcpy(p->rest, room + at, p->rest_n = n - at);
-    return 1;
+    return p->gap || speak(p);
 }
 
 static void no_delay(int fd)

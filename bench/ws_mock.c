@@ -140,7 +140,7 @@ int main(int argc, char **argv)
             struct peer *p = got[i].data.ptr;
             int fd, what = got[i].events;
             if (p) {
-                if ((what & EPOLLIN && !hear(p)) || (what & EPOLLOUT && (!flush(p) || !committed(p))) || !(what & (EPOLLIN | EPOLLOUT))) forget(p);
+                if ((what & EPOLLIN && (!hear(p) || !committed(p))) || (what & EPOLLOUT && (!flush(p) || !committed(p))) || !(what & (EPOLLIN | EPOLLOUT))) forget(p);
                 continue;
             }
             while ((fd = accept4(door, NULL, NULL, SOCK_NONBLOCK)) >= 0) {

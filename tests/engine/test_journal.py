@@ -131,3 +131,27 @@ def test_they_are_forgotten_after_a_while() -> None:
     done.end()
     at[0] = (done.over or 0.0) + LEFT + 1
     assert all_of_them.find(KEY) is None
+
+
+def test_all_of_them_together_are_bounded() -> None:
+    all_of_them = Journals(room=1000)
+    begun = [all_of_them.begin(("p", "o", str(n)), Answering(), Client()) for n in range(5)]
+    for n in range(100):
+        for journal in begun:
+            journal.write(b"data: %d\n\n" % n)
+    kept = [j.newest - j.oldest + 1 for j in begun]
+    assert 0 < sum(kept) <= 1000 // len(b"id: 99\ndata: 99")
+    assert all(j.newest == 100 for j in begun)  # what is not kept keeps its number
+
+
+def test_one_that_is_forgotten_makes_room() -> None:
+    all_of_them = Journals(room=200)
+    first = all_of_them.begin(KEY, Answering(), Client())
+    for n in range(50):
+        first.write(b"data: %d\n\n" % n)
+    second = all_of_them.begin(KEY, Answering(), Client())
+    for n in range(10):
+        second.write(b"data: %d\n\n" % n)
+        first.write(b"data: %d\n\n" % n)  # who reads it still goes on
+    found = second.since(0)
+    assert found is not None and found[0].count(b"data: ") == 10

@@ -18,8 +18,9 @@ from switchboard.core.types import Lines
 
 #: Seconds for which an answer goes on after its client left, and for which it can be read after its end.
 LEFT: Final = 60.0
-#: Bytes of a stream that are kept.
+#: Bytes of a stream that are kept, and of all of them together.
 KEPT: Final = 4 * 1024 * 1024
+ROOM: Final = 256 * 1024 * 1024
 
 _KIND: Final = (b"content-type: ", b"x-vercel-ai-")
 
@@ -36,15 +37,26 @@ class Running(Protocol):
         """Nobody holds it up any more."""
 
 
-class Journal:
-    """A `core.ports.Downstream` that keeps what goes through it to `down`, the client's own connection; at most `kept` bytes."""
+class Room:
+    """What several journals may keep together: `left` bytes more."""
 
-    def __init__(self, running: Running, down: Downstream, kept: int = KEPT) -> None:
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+class Journal:
+    """A `core.ports.Downstream` that keeps what goes through it to `down`, the client's own connection; at most `kept` bytes, and
+    no more than there is `room` for."""
+
+    def __init__(self, running: Running, down: Downstream, kept: int = KEPT, room: Room | None = None) -> None:
         self._most = kept
+        self._room = room or Room(kept)
         self._running = running
         self._down: Downstream | None = down
         self._events: deque[bytes] = deque()
-        self._first = 1  # the number of the first event that is kept
+        self.oldest = 1  # the number of the first event that is kept
         self._size = 0
         self._changed = asyncio.Event()
         self._stopped = False
@@ -114,15 +126,24 @@ class Journal:
             if not event:
                 continue
             if not event.startswith(b":"):  # a comment is for this moment only
-                event = b"id: %d\n%b" % (self._first + len(self._events), event)
+                event = b"id: %d\n%b" % (self.oldest + len(self._events), event)
                 self._events.append(event)
-                self._size += len(event)
+                self._grow(len(event))
             out.append(event)
-        while self._size > self._most:
-            self._size -= len(self._events.popleft())
-            self._first += 1
+        while self._events and (self._size > self._most or self._room.left < 0):
+            self._grow(-len(self._events.popleft()))
+            self.oldest += 1
         self._wake()
         return b"".join([e + b"\n\n" for e in out])
+
+    def _grow(self, size: int) -> None:
+        self._size += size
+        self._room.left -= size
+
+    def leave(self) -> None:
+        """Nobody finds it any more: it is no part of the room that others share."""
+        self._room.left += self._size
+        self._room = Room(self._most - self._size)
 
     def _end(self, *, cut: bool) -> None:
         self.over = now()
@@ -138,7 +159,7 @@ class Journal:
     def since(self, last: int) -> tuple[bytes, int] | None:
         """The events behind number `last`, and the number of the last of them; None where some of them are gone."""
         self._wanted()
-        if last + 1 < self._first:
+        if last + 1 < self.oldest:
             return None
         newest = self.newest
         events = list(islice(reversed(self._events), max(0, newest - last)))
@@ -148,7 +169,7 @@ class Journal:
     def newest(self) -> int:
         """The number of the last event, 0 where there is none yet. A client that names a higher one has it from an earlier
         answer."""
-        return self._first + len(self._events) - 1
+        return self.oldest + len(self._events) - 1
 
     def _wanted(self) -> None:
         """Somebody has come back: the time that the answer goes on without anybody begins anew."""
@@ -184,20 +205,23 @@ class Journal:
 
 
 class Journals:
-    """The journals of the conversations in which an answer is under way, or was a moment ago; at most `most`."""
+    """The journals of the conversations in which an answer is under way, or was a moment ago; at most `most`, and `room` bytes in
+    all: where that is used up, whoever writes loses the oldest of its own."""
 
-    def __init__(self, most: int = 10_000, *, clock: Callable[[], float] = now) -> None:
+    def __init__(self, most: int = 10_000, room: int = ROOM, *, clock: Callable[[], float] = now) -> None:
         self._most = most
+        self._room = Room(room)
         self._clock = clock
         self._kept: dict[Key, Journal] = {}
 
     def begin(self, key: Key, running: Running, down: Downstream) -> Journal:
         """The journal of a new answer; one before it in the same conversation is forgotten."""
         self._sweep()
-        self._kept.pop(key, None)
-        if len(self._kept) >= self._most:
-            self._kept.pop(next(iter(self._kept)))
-        journal = self._kept[key] = Journal(running, down)
+        if key in self._kept:
+            self._forget(key)
+        elif len(self._kept) >= self._most:
+            self._forget(next(iter(self._kept)))
+        journal = self._kept[key] = Journal(running, down, room=self._room)
         return journal
 
     def find(self, key: Key) -> Journal | None:
@@ -208,6 +232,8 @@ class Journals:
     def _sweep(self) -> None:
         at = self._clock()
         for key, journal in list(self._kept.items()):
-            if journal.over is None or at - journal.over <= LEFT:
-                continue
-            del self._kept[key]
+            if journal.over is not None and at - journal.over > LEFT:
+                self._forget(key)
+
+    def _forget(self, key: Key) -> None:
+        self._kept.pop(key).leave()

@@ -67,6 +67,19 @@ def test_counters_are_of_one_caller_of_one_profile() -> None:
     assert len(keys) == 6  # two callers in each of two profiles, and the profiles
 
 
+def test_a_customer_has_one_count_whichever_of_its_addresses_of_ipv6_it_uses() -> None:
+    allowance = Allowance(requests_per_minute=5)
+    quotas = Quotas("shop", allowance, address=allowance)
+
+    def keys(peer: str) -> set[str]:
+        return {r.key for r in quotas.rules(Caller(peer), peer).requests}
+
+    assert keys("2001:db8::1") == keys("2001:db8::ffff:1")
+    assert not keys("2001:db8::1") & keys("2001:db8:0:1::1")
+    assert keys("::ffff:192.0.2.1") == keys("192.0.2.1")
+    assert not keys("192.0.2.1") & keys("192.0.2.2")
+
+
 @given(st.text(max_size=400), st.text(max_size=400), st.sampled_from(["default", "shop"]))
 def test_keys_are_short_and_differ(one: str, other: str, profile: str) -> None:
     a, b = caller_key(profile, one), caller_key(profile, other)

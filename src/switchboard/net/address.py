@@ -27,6 +27,20 @@ def split_host(value: str) -> tuple[str, str]:
     return name.rstrip("."), port
 
 
+def network_of(address: str) -> str:
+    """What stands for whoever has `address`, where things are counted: of IPv6 the first 64 bits, for one customer has them all;
+    an IPv4 client of a socket that takes both counts as itself. What is no address stands for itself."""
+    if ":" not in address:
+        return address
+    try:
+        ip = ipaddress.IPv6Address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if ip.ipv4_mapped is not None:
+        return str(ip.ipv4_mapped)
+    return f"{int(ip) >> 64:x}/64"
+
+
 class Networks:
     """A list of addresses and networks ("10.0.0.0/8", "::1"). Raises `ValueError` on anything else."""
 

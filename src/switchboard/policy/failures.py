@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections import OrderedDict, deque
 from typing import Final
+
+from switchboard.net.address import network_of
 
 _WINDOW: Final = 60.0
 _LONGEST: Final = 64  # characters of what is no address
@@ -40,14 +41,14 @@ class Failures:
         """Seconds for which `address` is blocked, as of `at` (seconds, monotonic); 0.0 where it is not."""
         if not self._failed:
             return 0.0
-        times = self._failed.get(_key(address))
+        times = self._failed.get(network_of(address)[:_LONGEST])
         if times is None or len(times) < self._most:
             return 0.0
         return min(max(times[0] + _WINDOW - at, 0.0), _WINDOW)
 
     def failed(self, address: str, at: float) -> None:
         """An attempt of `address` failed at `at` (seconds, monotonic)."""
-        key = _key(address)
+        key = network_of(address)[:_LONGEST]
         times = self._failed.get(key)
         if times is None:
             times = self._failed[key] = deque(maxlen=self._most)
@@ -55,16 +56,3 @@ class Failures:
         self._failed.move_to_end(key)
         if len(self._failed) > self._addresses:
             self._failed.popitem(last=False)
-
-
-def _key(address: str) -> str:
-    """What stands for `address`; an IPv4 client of a socket that takes both counts as itself."""
-    if ":" not in address:
-        return address[:_LONGEST]
-    try:
-        ip = ipaddress.IPv6Address(address.partition("%")[0])
-    except ValueError:
-        return address[:_LONGEST]
-    if ip.ipv4_mapped is not None:
-        return str(ip.ipv4_mapped)
-    return f"{int(ip) >> 64:x}/64"

@@ -9,6 +9,7 @@ from typing import Final
 from switchboard.core.counting import Allowance, Taken, Window
 from switchboard.core.errors import Problem
 from switchboard.core.types import Caller, Lines
+from switchboard.net.address import network_of
 from switchboard.policy.rules import Rule, Rules
 
 #: Dollars are counted in billionths.
@@ -27,6 +28,7 @@ _SPAN: Final = {
     Window.HELD: "at a time",
 }
 _LONGEST_KEY: Final = 160
+_LONGEST_ADDRESS: Final = 64
 
 
 class Quotas:
@@ -71,7 +73,7 @@ class Quotas:
         scopes = (
             (own, "caller", caller_key(self._profile, caller.id)),
             (self._everyone, "app", profile_key(self._profile)),
-            (self._address, "address", "a:" + peer[:64]),
+            (self._address, "address", "a:" + network_of(peer)[:_LONGEST_ADDRESS]),
         )
 
         def rules(name: str, measure: str, window: Window) -> list[Rule]:
@@ -96,7 +98,8 @@ class Quotas:
 
 
 def caller_key(profile: str, caller: str) -> str:
-    """The name under which what `caller` uses in `profile` is counted."""
+    """The name under which what `caller` uses in `profile` is counted; who is known by an address only goes by its network."""
+    caller = network_of(caller)
     if len(caller) > _LONGEST_KEY - len(profile):
         from hashlib import sha256
 

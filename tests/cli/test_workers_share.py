@@ -112,3 +112,19 @@ async def test_an_answer_is_stopped_from_any_worker(serving: Serving, tmp_path: 
             assert (await ask(port, f"/api/chat/t{n}/stream", method="DELETE")).status == 200
             assert (await ask(port, f"/api/chat/t{n}/stream", method="DELETE")).status == 404
             c.close()
+
+
+async def test_a_conversation_is_deleted_during_an_answer_from_any_worker(serving: Serving, tmp_path: Path) -> None:
+    write(tmp_path, chat={"format": "simple"})
+    with serving() as (_, port):
+        await ready(port)
+        for n in range(6):
+            body = {"messages": [{"role": "user", "content": "word " * 10}], "conversation_id": f"t{n}"}
+            c = await Connection.open(port)
+            await c.send(request("/api/chat", body))
+            assert (await c.head())[0] == 200
+            assert (await ask(port, f"/api/conversations/t{n}", method="DELETE")).status == 200
+            while await c.chunk():
+                pass
+            c.close()
+            assert (await ask(port, f"/api/conversations/t{n}")).status == 404

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from support.client import request
-from support.gateway import gateway
-from switchboard.net.script import Again, Hang, Request, ScriptServer, answer, chunk, stream_head
+from support.gateway import gateway, until
+from switchboard.net.script import Again, Hang, Request, ScriptServer, Wait, answer, chunk, stream_head
 
 pytestmark = pytest.mark.anyio
 
@@ -161,3 +161,44 @@ async def test_use_chat_has_one_by_its_id(shell: str, tmp_path: Path) -> None:
         held = await g.kept.conversations.load("default", "open", "chat1")
         assert held is not None
         assert [m["content"] for m in held.messages] == ["q0", "Fine.", "q1 edited", "Fine."]
+
+
+@pytest.mark.parametrize("before", [0, 1])
+@pytest.mark.parametrize("stream", [True, False])
+async def test_one_that_is_deleted_during_an_answer_stays_deleted(
+    shell: str, stream: bool, before: int, tmp_path: Path
+) -> None:
+    """Whether it was there already, or this is its first answer; the client has its answer all the same."""
+    said = answer(sse("Fi", "ne."), kind="text/event-stream") if stream else answer(json.dumps(WHOLE).encode())
+    script: list[Any] = [Request(), said] * before + [Request(), Wait(0.3), said, Again()]
+    async with ScriptServer(script) as up, gateway(shell, data=tmp_path, **settings(up)) as g:
+        for _ in range(before):
+            assert (await g.ask("/api/chat", says("q0", stream=stream))).status == 200
+        asking = asyncio.create_task(g.ask("/api/chat", says("q1", stream=stream)))
+        await until(lambda: len(asked(up)) == before + 1)
+        assert (await g.ask("/api/conversations/talk", method="DELETE")).json == {"success": True}
+        assert (await g.ask("/api/conversations/talk", method="DELETE")).status == 404
+        a = await asking
+        assert a.status == 200 and "ne." in a.text
+        assert (await g.ask("/api/conversations/talk")).status == 404
+        # what is begun under that name afterwards is another one
+        assert (await g.ask("/api/chat", says("q2", stream=stream))).status == 200
+        held = (await g.ask("/api/conversations/talk")).json
+        assert [m["content"] for m in held["messages"]] == ["q2", "Fine."]
+
+
+async def test_one_that_is_deleted_and_begun_anew_during_an_answer(shell: str, tmp_path: Path) -> None:
+    """What was asked in the old one does not come into the new one."""
+    said = answer(sse("Fi", "ne."), kind="text/event-stream")
+    slow: list[Any] = [Request(), said, Request(), Wait(0.4), said, Again()]
+    async with ScriptServer(slow) as up, gateway(shell, data=tmp_path, **settings(up)) as g:
+        await g.ask("/api/chat", says("q0"))
+        asking = asyncio.create_task(g.ask("/api/chat", says("q1")))
+        await until(lambda: len(asked(up)) == 2)
+        place = ("default", "open", "talk")
+        # as another replica does it, which does not know what is under way here
+        assert await g.kept.conversations.delete(*place)
+        assert await g.kept.conversations.append(*place, 0, [{"role": "user", "content": "anew"}] * 2, 1)
+        assert (await asking).status == 200
+        held = await g.kept.conversations.load(*place)
+        assert held is not None and [m["content"] for m in held.messages] == ["anew", "anew"]

@@ -130,3 +130,23 @@ async def test_nobody_is_not_everybody_without_a_name(database: Database) -> Non
     kept = Conversations(database)
     assert await kept.append("default", "open", "a", 0, [{"role": "user", "content": "private"}], 1)
     assert [c async for c in kept.export("")] == []
+
+
+async def test_one_that_is_gone_is_not_the_one_that_came_after_it(database: Database) -> None:
+    held = Conversations(database)
+    assert await held.append("p", "o", "c", 0, [HELLO], 1)
+    first = await held.load("p", "o", "c")
+    assert first is not None
+    assert await held.append("p", "o", "c", 1, [ANSWER], 2, number=first.number)
+    assert await held.delete("p", "o", "c")
+    assert not await held.append("p", "o", "c", 2, [HELLO], 3, number=first.number)
+    assert not await held.replace("p", "o", "c", [HELLO], 3, number=first.number)
+    assert await held.load("p", "o", "c") is None
+    assert await held.append("p", "o", "c", 0, [ANSWER] * 2, 4)
+    assert not await held.append("p", "o", "c", 2, [HELLO], 5, number=first.number)
+    assert not await held.replace("p", "o", "c", [HELLO], 5, number=first.number)
+    second = await held.load("p", "o", "c")
+    assert second is not None and second.messages == [ANSWER] * 2
+    assert await held.replace("p", "o", "c", [HELLO], 6, "anew", number=second.number)
+    found = await held.load("p", "o", "c")
+    assert found is not None and (found.messages, found.number, found.updated) == ([HELLO], second.number, 6)

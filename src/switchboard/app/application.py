@@ -36,6 +36,7 @@ from switchboard.engine.jwks import KeySets, through
 from switchboard.engine.prices import PriceBook
 from switchboard.engine.registry import Registry
 from switchboard.engine.targets import Targets
+from switchboard.engine.turns_of_all import TurnsOfAll
 from switchboard.net.control import Control, Siblings
 from switchboard.net.dial import TcpDialer
 from switchboard.net.front import FrontLimits
@@ -293,7 +294,8 @@ class Application:
         app.include_router(access_key_service.router(Doorkeeper(self._keys, self._lifetimes, self.doors.sessions)))
         if self.storage is not None:
             journals = JournalsOfAll(self.storage.journals, self.siblings, self.control)
-            app.include_router(conversations.router(self._conversations, journals))
+            turns = TurnsOfAll(self.storage.keeping, self.siblings, self.control)
+            app.include_router(conversations.router(self._conversations, journals, turns))
             app.include_router(usage.router(self.storage.usage))
             for more in voice.routers(self.storage.voice, lambda: self.runtime, lambda: self.address):
                 app.include_router(more)

@@ -8,26 +8,36 @@ import secrets
 import time
 from collections.abc import Callable
 from typing import Any, Final
+from weakref import WeakSet
 
 from switchboard.core.events import Answer, AnswerBuilder
 from switchboard.core.types import Caller, Generate, Lines
-from switchboard.engine.journal import Journals
+from switchboard.engine.journal import Journals, Key
 from switchboard.engine.storage import problem_of
 from switchboard.policy.conversation import merged, title_of
 from switchboard.policy.profile import Profile
 from switchboard.store import StoreError
 from switchboard.store.conversations import Conversations as Repository
+from switchboard.store.conversations import Held
 
 _log: Final = logging.getLogger("switchboard.conversations")
 _PATIENCE: Final = 2.0  # seconds that a client may wait for its conversation to be kept
 
 
 class Keeping:
-    """Turns that are being written, and how many could not be; it outlives a reload."""
+    """Turns that are under way or being written, and how many could not be; it outlives a reload."""
 
     def __init__(self) -> None:
+        self.turns: WeakSet[Turn] = WeakSet()  # each is its exchange's, and gone with it
         self.tasks: set[asyncio.Task[None]] = set()
         self.lost = 0
+
+    def forget(self, key: Key) -> bool:
+        """The conversation is deleted: what is under way in it is not kept. Whether anything was."""
+        found = [t for t in self.turns if t.key == key and not t.forgotten]
+        for turn in found:
+            turn.forgotten = True
+        return bool(found)
 
     async def close(self) -> None:
         """Wait until all are written, for a moment."""
@@ -36,24 +46,21 @@ class Keeping:
 
 
 class Turn:
-    """One question in a conversation: `answer` gathers what is said, `told` are header lines for the client."""
+    """One question in a conversation, which was `held` before (None: it was not there): `answer` gathers what is said, `told` are
+    header lines for the client."""
 
-    __slots__ = ("afresh", "answer", "cut", "held", "id", "key", "new", "owner", "profile", "told", "user")
+    __slots__ = ("__weakref__", "afresh", "answer", "cut", "forgotten", "held", "key", "new", "told", "user")
 
-    def __init__(
-        self, profile: str, owner: str, user: str, name: str, held: int, new: list[dict[str, Any]], *, afresh: bool
-    ) -> None:
+    def __init__(self, key: Key, user: str, held: Held | None, new: list[dict[str, Any]], *, afresh: bool) -> None:
+        self.key = key
         self.user = user
-        self.profile = profile
-        self.owner = owner
-        self.id = name
         self.held = held
         self.new = new
         self.afresh = afresh
         self.answer = AnswerBuilder()
         self.cut = False  # the answer ended early
-        self.key = (profile, owner, name)
-        self.told: Lines = b"x-switchboard-conversation: %b\r\n" % name.encode()
+        self.forgotten = False  # the conversation was deleted meanwhile
+        self.told: Lines = b"x-switchboard-conversation: %b\r\n" % key[2].encode()
 
 
 class Conversations:
@@ -88,8 +95,9 @@ class Conversations:
         if messages != asked:
             op.replace_messages(messages)
         user = op.user if owner.endswith(f"/{op.user}") else caller.user
-        count = 0 if held is None else held.count
-        return Turn(profile.name, owner, user, name, count, new, afresh=stale or replaced or lost)
+        turn = Turn((profile.name, owner, name), user, held, new, afresh=stale or replaced or lost)
+        self._keeping.turns.add(turn)
+        return turn
 
     def keep(self, turn: Turn, tell: Callable[[], None]) -> None:
         """Keep question and answer of `turn`, then `tell`."""
@@ -110,25 +118,37 @@ class Conversations:
                 await self._write(turn)
         except (StoreError, TimeoutError) as e:
             self._keeping.lost += 1
-            _log.error("conversation %s could not be kept: %s", turn.id, e or "it took too long")
+            _log.error("conversation %s could not be kept: %s", turn.key[2], e or "it took too long")
         finally:
             tell()
 
     async def _write(self, turn: Turn) -> None:
+        if turn.forgotten:
+            return
         answer = turn.answer.answer()
         if turn.cut and not answer.choices[0].finish:
             # a call without its end, or a result, is what providers refuse a conversation for
             answer.choices[0].tool_calls = []
-        said = [*turn.new, assistant_message(answer)]
-        at, title = int(time.time() * 1000), title_of(said)
-        place = (turn.profile, turn.owner, turn.id)
+        await self._add(turn, [*turn.new, assistant_message(answer)])
+        if turn.forgotten:  # while it was being written
+            await self.repository.delete(*turn.key)
+
+    async def _add(self, turn: Turn, said: list[dict[str, Any]]) -> None:
+        """Put `said` behind what is held, or in its place. A conversation that was there and is not any more was deleted, and
+        stays so."""
+        add, replace = self.repository.append, self.repository.replace
+        at, title, held = int(time.time() * 1000), title_of(said), turn.held
+        number = None if held is None else held.number
         if turn.afresh:
-            await self.repository.replace(*place, said, at, title, turn.user)
+            await replace(*turn.key, said, at, title, turn.user, number=number)
             return
-        count = turn.held
-        while not await self.repository.append(*place, count, said, at, title, turn.user):
-            held = await self.repository.load(*place)  # somebody has asked in between: this comes behind that
+        count = 0 if held is None else held.count
+        while not await add(*turn.key, count, said, at, title, turn.user, number=number):
+            held = await self.repository.load(*turn.key)  # somebody has asked in between: this comes behind that
+            if turn.held is not None and (held is None or held.number != number):
+                return
             count = 0 if held is None else held.count
+            number = None if held is None else held.number
 
 
 def owner_of(caller: Caller, user: str, *, trusting: bool) -> str:

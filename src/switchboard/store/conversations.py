@@ -43,11 +43,13 @@ class Conversation(Struct, frozen=True):
 
 
 class Held(Struct, frozen=True):
-    """What was said in a conversation, as far as it is kept; when it was last changed; and how many messages it has had."""
+    """What was said in a conversation, as far as it is kept; when it was last changed; how many messages it has had; and its
+    number, which no conversation that is begun later under the same name has."""
 
     messages: list[dict[str, Any]]
     updated: int
     count: int
+    number: int
 
 
 class Page(Struct, frozen=True):
@@ -68,9 +70,9 @@ class Conversations:
 
         def work(db: Connection) -> Held | None:
             found = db.rows(
-                statement("SELECT number, updated, messages FROM conversations WHERE", _MINE), _keys(profile, owner, id)
+                statement("SELECT updated, messages, number FROM conversations WHERE", _MINE), _keys(profile, owner, id)
             )
-            return Held(_messages(db, found[0][0]), *found[0][1:]) if found else None
+            return Held(_messages(db, found[0][-1]), *found[0]) if found else None
 
         return await self._database.run(work, write=False)
 
@@ -84,11 +86,14 @@ class Conversations:
         at: int,
         title: str = "",
         user: str = "",
+        *,
+        number: int | None = None,
     ) -> bool:
         """Add messages to a conversation that has `expected_count` of them, 0 for one that is not there yet. False, and
-        nothing added: it has another number. `title` is taken where it has none so far."""
+        nothing added: it has more or fewer, or is not the one with that `number`. `title` is taken where it has none so far."""
         mine = _keys(profile, owner, id)
         name = label(title, TITLE)
+        which, values = _numbered(number)
 
         def work(db: Connection) -> bool:
             if expected_count == 0:
@@ -109,9 +114,11 @@ class Conversations:
                     "SET messages = messages + ?, updated = ?, title = CASE title WHEN '' THEN ? ELSE title END",
                     "WHERE",
                     _MINE,
-                    "AND messages = ? RETURNING number",
+                    "AND messages = ?",
+                    which,
+                    "RETURNING number",
                 ),
-                (len(messages), at, name, *mine, expected_count),
+                (len(messages), at, name, *mine, expected_count, *values),
             )
             if not found:
                 return False
@@ -129,28 +136,38 @@ class Conversations:
         at: int,
         title: str = "",
         user: str = "",
-    ) -> None:
-        """Begin a conversation afresh, whether it is there or not."""
-        values = (*_keys(profile, owner, id), key(user), label(title, TITLE), at, at, len(messages))
+        *,
+        number: int | None = None,
+    ) -> bool:
+        """Begin a conversation afresh, whether it is there or not. With a `number` only that one is: False, and nothing done,
+        where it is gone."""
+        mine = _keys(profile, owner, id)
+        values = (key(user), label(title, TITLE), at, at, len(messages))
+        known, which = _numbered(number)
+        columns = ("user_label", "title", "created", "updated", "messages")
 
-        def work(db: Connection) -> None:
-            number = db.rows(
-                statement(
+        def work(db: Connection) -> bool:
+            if number is None:
+                anew = ", ".join(f"{c} = excluded.{c}" for c in columns)
+                sql = statement(
                     "INSERT INTO conversations (",
                     _COLUMNS,
-                    ")",
-                    "VALUES (?,?,?,?,?,?,?,?)",
-                    "ON CONFLICT (profile, owner, id)",
-                    "DO UPDATE",
-                    "SET user_label = excluded.user_label, title = excluded.title, created = excluded.created, updated = excluded.updated, messages = excluded.messages",
+                    ") VALUES (?,?,?,?,?,?,?,?) ON CONFLICT (profile, owner, id) DO UPDATE SET",
+                    anew,
                     "RETURNING number",
-                ),
-                values,
-            )[0][0]
-            db.change("DELETE FROM conversation_messages WHERE conversation = ?", (number,))
-            _write(db, number, 0, messages)
+                )
+                found = db.rows(sql, (*mine, *values))
+            else:
+                anew = ", ".join(f"{c} = ?" for c in columns)
+                sql = statement("UPDATE conversations SET", anew, "WHERE", _MINE, known, "RETURNING number")
+                found = db.rows(sql, (*values, *mine, *which))
+            if not found:
+                return False
+            db.change("DELETE FROM conversation_messages WHERE conversation = ?", (found[0][0],))
+            _write(db, found[0][0], 0, messages)
+            return True
 
-        await self._database.run(work, write=True)
+        return await self._database.run(work, write=True)
 
     async def get(self, profile: str, owner: str, id: str) -> Conversation | None:  # noqa: A002
         """What a conversation is."""
@@ -224,6 +241,11 @@ class Conversations:
         items = [Conversation(*r[:-1]) for r in rows[:limit]]
         more = len(rows) > limit and items
         return Page(items, _cursor(items[-1].updated, rows[limit - 1][-1]) if more else "")
+
+
+def _numbered(number: int | None) -> tuple[str, tuple[int, ...]]:
+    """What more a statement asks of a conversation, that is to be the one with `number`, and the values for it."""
+    return ("", ()) if number is None else ("AND number = ?", (number,))
 
 
 def _keys(profile: str, owner: str, id: str) -> tuple[str, str, str]:  # noqa: A002

@@ -18,6 +18,7 @@ from switchboard.engine.conversations import Conversations
 from switchboard.engine.gate import Gate
 from switchboard.engine.journals_of_all import JournalsOfAll
 from switchboard.engine.storage import problem_of
+from switchboard.engine.turns_of_all import TurnsOfAll
 from switchboard.store import StoreError
 from switchboard.store.conversations import Conversation
 
@@ -88,7 +89,7 @@ _NONE: Final[_Responses] = {**_BAD, 404: {"description": "There is nothing of th
 _About = Callable[[Request, str], tuple[str, str]]
 
 
-def router(conversations: Callable[[], Conversations], journals: JournalsOfAll) -> APIRouter:
+def router(conversations: Callable[[], Conversations], journals: JournalsOfAll, turns: TurnsOfAll) -> APIRouter:
     """The endpoints of both."""
 
     def about(request: Request, user: str) -> tuple[str, str]:
@@ -99,12 +100,12 @@ def router(conversations: Callable[[], Conversations], journals: JournalsOfAll) 
         return gate.profile.name, conversations().owner(told["caller"], user)
 
     r = APIRouter(tags=["conversations"])
-    _held(r, conversations, about)
+    _held(r, conversations, turns, about)
     _under_way(r, journals, about)
     return r
 
 
-def _held(r: APIRouter, conversations: Callable[[], Conversations], about: _About) -> None:
+def _held(r: APIRouter, conversations: Callable[[], Conversations], turns: TurnsOfAll, about: _About) -> None:
     """``/api/conversations``."""
 
     @r.get("/api/conversations", summary="The caller's conversations, the newest first", responses=_BAD)
@@ -143,12 +144,16 @@ def _held(r: APIRouter, conversations: Callable[[], Conversations], about: _Abou
     @r.delete("/api/conversations/{id}", summary="Forget a conversation", responses=_NONE)
     @r.delete("/api/v1/conversations/{id}", include_in_schema=False)
     async def forgotten(request: Request, id: str, userId: str = Query("")) -> Deleted:  # noqa: A002, N803
-        profile, owner = about(request, userId)
+        """With the answer that is under way in it: that goes on to its client, and is not kept."""
+        key = (*about(request, userId), id)
+        if _NAME.fullmatch(id) is None:
+            raise Problem("CONVERSATION_NOT_FOUND")
+        answering = await turns.forget(key)
         try:
-            gone = _NAME.fullmatch(id) is not None and await conversations().repository.delete(profile, owner, id)
+            held = await conversations().repository.delete(*key)
         except StoreError as e:
             raise problem_of(e) from None
-        if not gone:
+        if not (answering or held):
             raise Problem("CONVERSATION_NOT_FOUND")
         return Deleted()
 

@@ -186,7 +186,7 @@ def guarded(mock: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
         "ANTHROPIC_API_KEY": ANTHROPIC_KEY,
         "ANTHROPIC_BASE_URL": mock,
         "SWITCHBOARD_CHAT__PROVIDER": "openai",
-        "AI_MODEL": "gpt-4o",
+        "AI_MODEL": "gpt-mock",
     }
     with serving(environment, tmp_path_factory.mktemp("guarded")) as address:
         yield address
@@ -196,8 +196,8 @@ def guarded(mock: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str
 def upstream(request: pytest.FixtureRequest) -> Upstream:
     """A server over either kind of upstream."""
     if request.param == "openai":
-        return Upstream("openai", request.getfixturevalue("through_aimock"), "gpt-4o")
-    return Upstream("anthropic", request.getfixturevalue("through_anthropic"), "claude-sonnet-4-5")
+        return Upstream("openai", request.getfixturevalue("through_aimock"), "gpt-mock")
+    return Upstream("anthropic", request.getfixturevalue("through_anthropic"), "claude-mock")
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ HELLO = "Hello! How can I help you today?"
 def everything(through_aimock: str, through_anthropic: str, node: Callable[..., dict[str, Any]]) -> dict[str, Any]:
     """What the script saw, by upstream."""
     servers = {
-        "openai": {"address": through_aimock, "model": "gpt-4o"},
-        "anthropic": {"address": through_anthropic, "model": "claude-sonnet-4-5"},
+        "openai": {"address": through_aimock, "model": "gpt-mock"},
+        "anthropic": {"address": through_anthropic, "model": "claude-mock"},
     }
     return node("ai.mjs", json.dumps(servers))
 

@@ -26,7 +26,7 @@ WEATHER: ToolParam = {
     "input_schema": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
 }
 #: The models of a server that knows both upstreams.
-BOTH = ["openai/gpt-4o", "anthropic/claude-sonnet-4-5"]
+BOTH = ["openai/gpt-mock", "anthropic/claude-mock"]
 
 
 def client(address: str, **more: Any) -> Anthropic:

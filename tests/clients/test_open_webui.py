@@ -47,7 +47,7 @@ ASSISTANT: Hello! How can I help you today?
 @pytest.fixture(params=["openai", "anthropic"])
 def connection(request: pytest.FixtureRequest, guarded: str) -> Upstream:
     """A connection as an administrator sets it up: a URL that ends with /v1, a key; and one of its models."""
-    model = {"openai": "openai/gpt-4o", "anthropic": "anthropic/claude-sonnet-4-5"}[request.param]
+    model = {"openai": "openai/gpt-mock", "anthropic": "anthropic/claude-mock"}[request.param]
     return Upstream(request.param, f"{guarded}/v1", model)
 
 
@@ -166,7 +166,7 @@ def test_temperature_and_top_p_do_not_both_go_to_anthropic(
     this model"), and Open WebUI sends what its settings hold."""
     text = "hello at 0.7 and 0.9"
     messages = [{"role": "user", "content": text}]
-    payload = {"model": "anthropic/claude-sonnet-4-5", "messages": messages, "temperature": 0.7, "top_p": 0.9}
+    payload = {"model": "anthropic/claude-mock", "messages": messages, "temperature": 0.7, "top_p": 0.9}
     answer = complete(f"{guarded}/v1", payload)
     assert answer.status_code == 200
     assert asked(text)["body"]["temperature"] == 0.7

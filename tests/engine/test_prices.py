@@ -25,7 +25,8 @@ COMPLETION: Script = [
 
 def openai(up: ScriptServer) -> dict[str, Any]:
     row = {"type": "openai", "base_url": up.base_url, "api_key": "sk-1"}
-    return {"providers": {"up": row}, "chat": {"provider": "up"}}
+    # whatever day it is: that of the price
+    return {"providers": {"up": row}, "chat": {"provider": "up"}, "retired_models": {"gpt-4o": "gpt-4o"}}
 
 
 async def test_a_chat_costs_what_the_list_says(shell: str) -> None:

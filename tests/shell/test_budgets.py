@@ -171,6 +171,7 @@ async def test_a_budget_in_dollars(shell: str, tmp_path: Path) -> None:
             "providers": {"openai": {"base_url": up.base_url, "api_key": "sk-test-key-1234567"}},
             "limits": {"dollars_per_day": 1.5},
         }
+        tree["retired_models"] = {"gpt-4o-2024-08-06": "gpt-4o-2024-08-06"}  # whatever day it is: that of the price
         body = {"model": "gpt-4o-2024-08-06", "messages": asks()["messages"], "max_tokens": 10}
         async with gateway(shell, data=tmp_path, **tree) as g:
             codes = [(await g.ask(V1, body)).status for _ in range(3)]

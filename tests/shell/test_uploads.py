@@ -52,12 +52,12 @@ async def answered(c: Any) -> tuple[int, Any]:
 
 
 async def test_the_provider_has_the_beginning_before_the_end_is_there(shell: str) -> None:
-    body = part("model", b"whisper-1\r\n") + part("file", b"S" * 300_000, "a.wav") + b"\r\n--%b--\r\n" % BOUND
+    body = part("model", b"gpt-transcribe\r\n") + part("file", b"S" * 300_000, "a.wav") + b"\r\n--%b--\r\n" % BOUND
     async with ScriptServer(OK) as up, gateway(shell, **settings(up)) as g:
         c = await g.connect()
         await c.send(head(len(body)) + body[:200_000])
         await until(lambda: heard(up).count(b"S") > 190_000)
-        assert b"transfer-encoding: chunked" in heard(up) and b"whisper-1" in heard(up)
+        assert b"transfer-encoding: chunked" in heard(up) and b"gpt-transcribe" in heard(up)
         await c.send(body[200_000:])
         assert await answered(c) == (200, {"text": "hello"})
         assert heard(up).count(b"S") >= 300_000
@@ -65,7 +65,7 @@ async def test_the_provider_has_the_beginning_before_the_end_is_there(shell: str
 
 
 async def test_what_comes_behind_the_file_is_not_lost(shell: str) -> None:
-    first = part("model", b"whisper-1\r\n") + part("file", b"S" * 200_000, "a.wav")
+    first = part("model", b"gpt-transcribe\r\n") + part("file", b"S" * 200_000, "a.wav")
     rest = b"\r\n" + part("language", b"de") + b"\r\n--%b--\r\n" % BOUND
     async with ScriptServer(OK) as up, gateway(shell, **settings(up)) as g:
         c = await g.connect()
@@ -78,7 +78,7 @@ async def test_what_comes_behind_the_file_is_not_lost(shell: str) -> None:
 
 
 async def test_a_file_before_the_model_waits(shell: str) -> None:
-    body = part("file", b"S" * 200_000, "a.wav") + b"\r\n" + part("model", b"whisper-1") + b"\r\n--%b--\r\n" % BOUND
+    body = part("file", b"S" * 200_000, "a.wav") + b"\r\n" + part("model", b"gpt-transcribe") + b"\r\n--%b--\r\n" % BOUND
     async with ScriptServer(OK) as up, gateway(shell, **settings(up)) as g:
         c = await g.connect()
         await c.send(head(len(body)) + body[:150_000])
@@ -100,7 +100,7 @@ async def test_sound_by_itself_goes_on_at_once(shell: str) -> None:
 
 
 async def test_who_leaves_while_sending_ends_the_upload(shell: str) -> None:
-    body = part("model", b"whisper-1\r\n") + part("file", b"S" * 300_000, "a.wav")
+    body = part("model", b"gpt-transcribe\r\n") + part("file", b"S" * 300_000, "a.wav")
     async with ScriptServer(OK) as up, gateway(shell, **settings(up)) as g:
         c = await g.connect()
         await c.send(head(len(body) + 1000) + body)
@@ -114,7 +114,7 @@ async def test_who_leaves_while_sending_ends_the_upload(shell: str) -> None:
 async def test_a_provider_that_refuses_early_is_heard(shell: str) -> None:
     refusal = b'{"error":{"message":"no","type":"invalid_request_error"}}'
     early: Script = [b"HTTP/1.1 413 X\r\nconnection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(refusal), refusal)]
-    body = part("model", b"whisper-1\r\n") + part("file", b"S" * 300_000, "a.wav")
+    body = part("model", b"gpt-transcribe\r\n") + part("file", b"S" * 300_000, "a.wav")
     async with ScriptServer(early) as up, gateway(shell, **settings(up)) as g:
         c = await g.connect()
         await c.send(head(len(body) + 1000) + body)
@@ -125,7 +125,7 @@ async def test_a_failed_attempt_is_made_again_with_all_of_the_file(shell: str) -
     def script(n: int) -> Script:
         return OK if n else [Request(), b"HTTP/1.1 500 X\r\nconnection: close\r\ncontent-length: 2\r\n\r\n{}"]
 
-    body = part("model", b"whisper-1\r\n") + part("file", b"S" * 300_000, "a.wav") + b"\r\n--%b--\r\n" % BOUND
+    body = part("model", b"gpt-transcribe\r\n") + part("file", b"S" * 300_000, "a.wav") + b"\r\n--%b--\r\n" % BOUND
     async with ScriptServer(script) as up, gateway(shell, **settings(up), retry={"wait": 0.05}) as g:
         c = await g.connect()
         await c.send(head(len(body)) + body[:100_000])
@@ -136,7 +136,7 @@ async def test_a_failed_attempt_is_made_again_with_all_of_the_file(shell: str) -
 
 
 async def test_a_form_that_breaks_off_is_refused(shell: str) -> None:
-    body = part("model", b"whisper-1\r\n") + part("file", b"S" * 100_000, "a.wav")
+    body = part("model", b"gpt-transcribe\r\n") + part("file", b"S" * 100_000, "a.wav")
     async with ScriptServer(OK) as up, gateway(shell, **settings(up)) as g:
         c = await g.connect()
         await c.send(head(len(body)) + body)

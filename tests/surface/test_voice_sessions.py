@@ -449,7 +449,7 @@ def direct(up: ScriptServer, **row: Any) -> dict[str, Any]:
     return {
         "providers": {"openai": openai},
         "voice": {"connect": "direct"},
-        "realtime": {"instructions": "You are a coach.", "voice": "marin", "model": "gpt-realtime"},
+        "realtime": {"instructions": "You are a coach.", "voice": "marin", "model": "gpt-realtime-2.1"},
     }
 
 
@@ -457,7 +457,7 @@ async def test_straight_to_the_provider(shell: str, tmp_path: Path) -> None:
     async with secrets() as up, gateway(shell, data=tmp_path, **KEYS, **direct(up)) as g:
         a = await connect(g, "s", ONE)
         assert list(a.json) == ["wsUrl", "sessionId", "expiresAt", "clientSecret"]
-        assert a.json["wsUrl"] == up.base_url.replace("http", "ws", 1) + "/realtime?model=gpt-realtime"
+        assert a.json["wsUrl"] == up.base_url.replace("http", "ws", 1) + "/realtime?model=gpt-realtime-2.1"
         assert a.json["clientSecret"] == "ek_of_the_provider"
         assert moment(a.json["expiresAt"]) < datetime.now(UTC) + timedelta(minutes=11)
         head, _, body = up.connections[0].requests[0].partition(b"\r\n\r\n")
@@ -465,7 +465,7 @@ async def test_straight_to_the_provider(shell: str, tmp_path: Path) -> None:
         assert b"authorization: Bearer sk-secret-of-the-server" in head
         asked = json.loads(body)
         assert asked["expires_after"] == {"anchor": "created_at", "seconds": 1800}
-        assert asked["session"]["model"] == "gpt-realtime" and asked["session"]["type"] == "realtime"
+        assert asked["session"]["model"] == "gpt-realtime-2.1" and asked["session"]["type"] == "realtime"
         assert asked["session"]["instructions"] == "You are a coach."
         assert asked["session"]["audio"]["output"]["voice"] == "marin"
         assert asked["session"]["audio"]["input"]["transcription"] == {"model": "whisper-1"}

@@ -74,7 +74,8 @@ class Settings(Section):
     )
     retired_models: dict[Model, Model] = Field(
         {},
-        description="Names that are answered by others, besides those that providers have retired: old name: new name.",
+        description="Names that are answered by others, besides those that providers have retired: old name: new name. "
+        "One that succeeds itself is never taken for retired.",
     )
     retry: RetrySettings = RetrySettings()
     circuit: CircuitSettings = CircuitSettings()

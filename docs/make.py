@@ -11,7 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from switchboard.config.names import KNOWN, place, variable
 from switchboard.config.names import Path as Place
-from switchboard.config.tree import ProviderSettings, Settings, fields_of
+from switchboard.config.tree import Chat, ProfileSettings, ProviderSettings, Settings, fields_of
 from switchboard.core.errors import CODES
 from switchboard.store.schema import upgrade
 from switchboard.store.sqlite import FRESH, tables_of
@@ -36,10 +36,22 @@ def _rows(path: Place, model: type[BaseModel]) -> list[str]:
         assert found is not None
         if found.model is not None:
             rows += _rows(here, found.model)
-        elif found.table is None or key == "headers":
-            secret = " Secret." if found.is_secret else ""
-            text = (field.description or "").strip() + secret
-            rows.append(f"| `{'.'.join(here)}` | {text.strip()} | {_default(field)} | `{variable(here)}` |")
+        elif here not in (("providers",), ("profiles",)):  # which have tables of their own
+            name = (*here, "NAME") if found.table is not None else here
+            text = f"{(field.description or '').strip()}{' Secret.' if found.is_secret else ''}".strip()
+            rows.append(f"| `{'.'.join(name)}` | {text} | {_default(field)} | `{variable(name)}` |")
+    return rows
+
+
+def _profile_rows() -> list[str]:
+    """What a profile has besides the settings of chats."""
+    rows = []
+    for key, field in fields_of(ProfileSettings).items():
+        here = ("profiles", "NAME", key)
+        found = place(here)
+        if found is not None and key not in fields_of(Chat):
+            deeper = "" if found.model is None else "__…"
+            rows.append(f"| `{'.'.join(here)}` | {field.description} | `{variable(here)}{deeper}` |")
     return rows
 
 
@@ -73,6 +85,15 @@ keys and wrong values stop the start; `switchboard check` tells them all.
 Each under a name of your choice. `openai` needs no more than its key; a `compatible` one needs its `base_url`.
 
 {head}{own}
+
+## Profiles
+
+Further apps, each under a name of your choice, chosen by the path (`/p/NAME/…`), by a key or by the origin of the page. All of `chat` can be set
+anew in a profile (`profiles.NAME.system_prompt`, say), and:
+
+| key | meaning | variable |
+|---|---|---|
+{chr(10).join(_profile_rows())}
 
 ## Variables by other names
 

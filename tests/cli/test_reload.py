@@ -101,6 +101,20 @@ def test_settings_that_cannot_be_used_change_nothing(
         assert model_of(port) == "tool-call"
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_settings_file_that_is_gone_opens_nothing(
+    serving: Serving, run: Run, tmp_path: Path, data: dict[str, str], workers: int
+) -> None:
+    write(tmp_path, workers=workers, auth={"access_key": CANARY})
+    with serving() as (p, port):
+        assert ask(port, "/v1/chat/completions", chat("hi"))[0] == 401
+        (tmp_path / "switchboard.yaml").unlink()
+        done = run("reload", **data)
+        assert done.returncode == 2 and "the settings file is gone" in done.stdout + done.stderr
+        assert ask(port, "/v1/chat/completions", chat("hi"))[0] == 401
+        p.wait_for("the settings stay as they were")
+
+
 def test_what_only_the_server_finds_wrong_is_told_by_the_command(
     serving: Serving, run: Run, tmp_path: Path, data: dict[str, str]
 ) -> None:

@@ -18,7 +18,7 @@ import pytest
 from support.client import Connection, ask, chat, request
 from support.process import Program
 from switchboard.cli.live import Readings
-from switchboard.cli.supervisor.reloading import PATIENCE, Reloading, pinned
+from switchboard.cli.supervisor.reloading import PATIENCE, Reloading
 from switchboard.config.load import SettingsError, Sources
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
@@ -142,7 +142,7 @@ class Supervised:
         self.readings = Readings(log, {"ok": 0, "failed": 0})
         self.reloading = Reloading(Settings(), Sources(), self.read, self.readings, self.tell, self.taken.append)
 
-    def read(self) -> tuple[Settings, Sources]:
+    def read(self, running: Settings, file: str | None) -> tuple[Settings, Sources]:
         if isinstance(self.next, Exception):
             raise self.next
         return self.next, Sources()
@@ -240,11 +240,3 @@ def test_what_is_asked_for_meanwhile_follows(tmp_path: Path) -> None:
     s.reloading.begin()
     assert s.counts == (2, 1) and s.reloading.settings == last
     assert "one; two" in s.close()
-
-
-def test_what_holds_from_start_to_end() -> None:
-    before = Settings.model_validate({"port": 1, "log": {"format": "json", "level": "INFO"}})
-    after = Settings.model_validate({"port": 2, "log": {"format": "human", "level": "DEBUG"}, "chat": {"model": "m"}})
-    kept = pinned(after, before, ["port", "log.format"])
-    assert (kept.port, kept.log.format, kept.log.level, kept.chat.model) == (1, "json", "DEBUG", "m")
-    assert pinned(after, before, []) == after

@@ -78,7 +78,9 @@ async def test_what_comes_behind_the_file_is_not_lost(shell: str) -> None:
 
 
 async def test_a_file_before_the_model_waits(shell: str) -> None:
-    body = part("file", b"S" * 200_000, "a.wav") + b"\r\n" + part("model", b"gpt-transcribe") + b"\r\n--%b--\r\n" % BOUND
+    body = (
+        part("file", b"S" * 200_000, "a.wav") + b"\r\n" + part("model", b"gpt-transcribe") + b"\r\n--%b--\r\n" % BOUND
+    )
     async with ScriptServer(OK) as up, gateway(shell, **settings(up)) as g:
         c = await g.connect()
         await c.send(head(len(body)) + body[:150_000])

@@ -19,6 +19,7 @@ from switchboard.app.metrics import tell_conversations, tell_process, tell_stora
 from switchboard.app.runtime import Parts, Runtime, build, secrets_of
 from switchboard.app.storage import Storage
 from switchboard.config.check import provider_type
+from switchboard.config.fixed import changed, pinned
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
 from switchboard.core.counting import Counters
@@ -67,8 +68,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger("switchboard.app")
 _PREWARM_AFTER = 1.5  # seconds
 _LEAVING = 1.0  # seconds in which what is held is given back
-#: Settings that hold from the start to the end of a process.
-_FIXED = ("host", "port", "workers", "tls", "data_dir", "shutdown", "traces", "database", "redis")
 
 
 class Application:
@@ -254,10 +253,12 @@ class Application:
     def reload(self, settings: Settings) -> list[str]:
         """Serve by `settings` from the next request on; open ones go on by those that they began with.
 
-        Gives the names of settings that were changed and hold only after a restart. Raises what `settings` make fail;
-        then nothing has changed.
+        Gives the names of settings that were changed and hold only after a restart: until then those of the start do. Raises what
+        `settings` make fail; then nothing has changed.
         """
         before = self.runtime.settings
+        restart = changed(before, settings)
+        settings = pinned(settings, before, restart)
         runtime = self._build(settings)
         self.log.configure(level=settings.log.level, secrets={*secrets_of(before), *secrets_of(settings)})
         self._configure_targets(settings)
@@ -268,9 +269,7 @@ class Application:
         self.ordinary.openapi_schema = None
         self.runtime = runtime
         self.switch.routes = runtime.routes
-        fixed = [name for name in _FIXED if getattr(before, name) != getattr(settings, name)]
-        fixed += ["log.format"] if before.log.format != settings.log.format else []
-        return fixed + (["auth.secret"] if before.auth.secret != settings.auth.secret else [])
+        return restart
 
     def _configure_targets(self, settings: Settings) -> None:
         retry, circuit = settings.retry, settings.circuit

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from switchboard.app import Application
 from switchboard.cli.run_file import RunFile
-from switchboard.config.load import SettingsError, Sources, Stamp, load, stamp
+from switchboard.config.load import SettingsError, Sources, Stamp, load_anew, stamp
 from switchboard.config.tree import Settings
 from switchboard.telemetry.logs import Log
 
@@ -88,6 +88,7 @@ class LiveSettings:
         self._app = app
         self._flags = flags
         self._config = config
+        self._file = sources.file
         self._secrets = SecretFiles(sources.secret_files)
         self._readings = Readings(app.log, app.reloads)
         self._terminal = Terminal()
@@ -124,13 +125,17 @@ class LiveSettings:
         while self._wanted:
             self._wanted = False
             try:
-                settings, sources = await asyncio.to_thread(load, self._flags, os.environ, config=self._config)
+                running = self._app.runtime.settings
+                settings, sources = await asyncio.to_thread(
+                    load_anew, running, self._file, self._flags, os.environ, config=self._config
+                )
                 self._take(settings, sources)
             except Exception as e:
                 self._readings.failed(e)
 
     def _take(self, settings: Settings, sources: Sources) -> None:
         fixed = self._app.reload(settings)
+        self._file = sources.file
         self._secrets = SecretFiles(sources.secret_files)
         self._readings.succeeded(fixed)
 

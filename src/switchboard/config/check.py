@@ -38,7 +38,7 @@ def provider_type(name: str, given: str | None) -> str:
 def check(settings: Settings, origin: Origin) -> list[str]:
     """Complaints, each with its place (`origin` finds it) and what to do."""
     out = [
-        *_listening(settings, origin),
+        *check_listening(settings, origin),
         *_callers(settings, origin),
         *_chat(settings, settings.chat, ("chat",), origin),
     ]
@@ -55,7 +55,8 @@ def check(settings: Settings, origin: Origin) -> list[str]:
     return [*out, *_profiles(settings, origin), *_providers(settings, origin), *_routes(settings, origin)]
 
 
-def _listening(s: Settings, origin: Origin) -> list[str]:
+def check_listening(s: Settings, origin: Origin) -> list[str]:
+    """Whether it may be listened as `s` say, and can be."""
     out = []
     if not is_loopback(s.host) and not identified(s):
         out.append(

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from pydantic import ValidationError
 
-from switchboard.config.check import check
+from switchboard.config.check import check, check_listening
 from switchboard.config.names import KNOWN, OTHERS, PREFIX, Path, nearest, place, variable
 from switchboard.config.tree import Settings, fields_of
 
@@ -108,6 +108,28 @@ def load(
         sources.complaints += check(settings, sources.origin)
     if sources.complaints or settings is None:
         raise SettingsError(list(dict.fromkeys(sources.complaints)))
+    return settings, sources
+
+
+def load_anew(
+    running: Settings,
+    file: str | None,
+    flags: Mapping[Path, Any],
+    environment: Mapping[str, str],
+    *,
+    config: str | None = None,
+) -> tuple[Settings, Sources]:
+    """The same for a server that is `running`, and had the settings file `file`: it goes on listening where it does, so what is new
+    has to go with that; and that a file is gone for a moment does not mean that nothing in it is wanted any more.
+
+    Raises `SettingsError`.
+    """
+    settings, sources = load(flags, environment, config=config)
+    if file is not None and sources.file is None:
+        raise SettingsError([f"{file}: the settings file is gone; an empty one stands for the defaults"])
+    complaints = check_listening(settings.model_copy(update={"host": running.host, "tls": running.tls}), sources.origin)
+    if complaints:
+        raise SettingsError(complaints)
     return settings, sources
 
 

@@ -11,6 +11,7 @@ from typing import Final
 from msgspec import Struct
 
 from switchboard.cli.live import LOOK, Readings, SecretFiles
+from switchboard.config.fixed import pinned
 from switchboard.config.load import Sources
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
@@ -33,14 +34,14 @@ class _Round(Struct):
 
 
 class Reloading:
-    """Reads the settings anew with `read` and has the workers take them. `tell` sends a frame to all there are and gives their
+    """Reads the settings anew with `read`, which is told those that hold and their file, and has the workers take them. `tell` sends a frame to all there are and gives their
     indexes; `taken` is called with settings that all have taken."""
 
     def __init__(
         self,
         settings: Settings,
         sources: Sources,
-        read: Callable[[], tuple[Settings, Sources]],
+        read: Callable[[Settings, str | None], tuple[Settings, Sources]],
         readings: Readings,
         tell: Callable[[bytes, bytes], list[int]],
         taken: Callable[[Settings], None],
@@ -50,6 +51,7 @@ class Reloading:
         self._read = read
         self._readings = readings
         self._tell = tell
+        self._file = sources.file
         self._secrets = SecretFiles(sources.secret_files)
         self._round: _Round | None = None
         self._number = 0
@@ -63,7 +65,7 @@ class Reloading:
             return
         self._wanted = False
         try:
-            settings, sources = self._read()
+            settings, sources = self._read(self.settings, self._file)
         except Exception as e:
             self._over(e)
             return
@@ -138,6 +140,7 @@ class Reloading:
             self._over(f"worker {worker}: {why}")
             return
         self.settings = pinned(r.settings, r.before, list(r.fixed))
+        self._file = r.sources.file
         self._secrets = SecretFiles(r.sources.secret_files)
         self._taken(r.settings)
         self._over(None, list(r.fixed))
@@ -150,14 +153,3 @@ class Reloading:
         self._tell(b"C", self.counts)
         if self._wanted:
             self.begin()
-
-
-def pinned(settings: Settings, before: Settings, names: list[str]) -> Settings:
-    """`settings` with those that are named as they were `before`: they hold from start to end, for a worker that comes later too."""
-    for name in names:
-        head, _, rest = name.partition(".")
-        value = getattr(before, head)
-        if rest:
-            value = getattr(settings, head).model_copy(update={rest: getattr(value, rest)})
-        settings = settings.model_copy(update={head: value})
-    return settings

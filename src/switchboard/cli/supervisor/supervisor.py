@@ -24,7 +24,7 @@ from switchboard.cli.supervisor.reloading import Reloading
 from switchboard.cli.supervisor.shared import Shared, prepare
 from switchboard.cli.supervisor.slot import Slot, how
 from switchboard.cli.supervisor.system import HANDLED, Direct, Signals
-from switchboard.config.load import Sources, load
+from switchboard.config.load import Sources, load_anew
 from switchboard.config.tree import Settings
 from switchboard.core.clock import now
 from switchboard.core.masking import mask_secrets, spellings
@@ -92,7 +92,7 @@ class Supervisor:
         self._reloading = Reloading(
             settings,
             sources,
-            lambda: load(flags, os.environ, config=config),
+            lambda running, file: load_anew(running, file, flags, os.environ, config=config),
             self._readings,
             self._tell_all,
             self._configure_log,
